@@ -1,0 +1,1 @@
+"""The losses of the catalogue, one file each."""
