@@ -118,8 +118,13 @@ def class_index(name: str) -> Any:
 
 
 def Sum(body: Any, index: Any) -> Any:  # noqa: N802  (the field's name)
-    """The sum of body over the class axis."""
-    return sp.Sum(body, (index, 0, classes - 1))
+    """The sum of body over the class axis.
+
+    SymPy's own constructor re-orders the factors of the body; this one leaves them as written.
+    """
+    made = sp.Expr.__new__(sp.Sum, sp.sympify(body), sp.Tuple(index, 0, classes - 1))
+    made.is_commutative = True
+    return made
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ p = targets("p")
 log_q = probabilities("log_q", logarithm, meaning="logarithms of probabilities")
 log_p = targets("log_p", logarithm, meaning="logarithms of target probabilities")
 x = logits("x")
-t = targets("p")
+r = targets("p")  # after the inputs that it is used with, so that it comes second
 i, j = class_index("i"), class_index("j")
 
 LOSS = Loss(
@@ -31,10 +31,10 @@ LOSS = Loss(
     references=(Reference("S. Kullback, R. A. Leibler, On Information and Sufficiency, 1951"),),
     policies=(("zero_times_log_zero", "0"),),
     variants=(
-        Variant("from_log_probabilities", Sum(p[i] * (log(p[i]) - log_q[i]), i),
+        Variant("from_log_probabilities", Sum(r[i] * (log(r[i]) - log_q[i]), i),
                 "KL(p || q) from probabilities p and logarithms of q"),
         Variant("log_target", Sum(exp(log_p[i]) * (log_p[i] - log_q[i]), i), "KL(p || q) from logarithms of both"),
-        Variant("from_logits", Sum(t[i] * log(t[i] / (exp(x[i]) / Sum(exp(x[j]), j))), i),
+        Variant("from_logits", Sum(r[i] * log(r[i] / (exp(x[i]) / Sum(exp(x[j]), j))), i),
                 "KL(p || softmax x) from probabilities p and logits x"),
     ),
 )
