@@ -11,7 +11,8 @@ from lossmith.codegen.kernel import Bundle, Elementwise, Input, Kernel, Let, Ori
 from lossmith.codegen.monoid import row_kernel
 from lossmith.codegen.names import Names
 from lossmith.derivations.derivation import Derivation, Order
-from lossmith.derivations.terms import MACHINE, Term, node, replace, show, var, walk
+from lossmith.derivations.loss import Unit
+from lossmith.derivations.terms import MACHINE, Term, replace, show, var, walk
 
 TRIVIAL = frozenset({"const", "pi", "var", "row", "label", "position", "count"})
 
@@ -64,3 +65,61 @@ def kernel_of(name: str, derivations: Sequence[Derivation]) -> Kernel:
     if any(i.kind == "row" for i in inputs):
         return row_kernel(name, forms, inputs)
     return Elementwise(name, inputs, share(forms, [*(i.name for i in inputs), *forms]))
+
+
+@cache
+def derivations(unit_name: str) -> tuple[Derivation, ...]:
+    """Every derivation of a unit of the catalogue: loss, gradients, second derivatives."""
+    from lossmith.derivations.catalogue import load
+
+    return derivations_of(load(unit_name))
+
+
+def derivations_of(unit: Unit) -> tuple[Derivation, ...]:
+    """Every derivation of a unit: loss, gradients, second derivatives."""
+    from lossmith.derivations.derive import derive, orders
+
+    return tuple(derive(unit, order) for order in orders(unit))
+
+
+def bundle(unit: Unit) -> Bundle:
+    """All that a target needs to write the files of a unit."""
+    from lossmith.derivations.derive import derive_hessian_vector
+
+    found = derivations_of(unit)
+    hvp = None
+    if unit.shape == "row":
+        products = derive_hessian_vector(unit)
+        forms = {f"hvp_{name}": d.form.term for name, d in products.items()}
+        inputs = inputs_of(next(iter(products.values()))) if products else ()
+        hvp = row_kernel(f"{unit.name}_hvp", forms, inputs) if products else None
+    return Bundle(
+        origin_of(unit, found), kernel_of(unit.name, found), hvp, unit.primary.name,
+        tuple(a.name for a in unit.arguments if a.differentiable),
+    )
+
+
+def origin_of(unit: Unit, found: Sequence[Derivation]) -> Origin:
+    """What the header of a generated file says."""
+    by_output = {output_name(d.order): d for d in found}
+    steps = {
+        name: tuple([(show(d.definition), "definition"), *((show(s.after), s.rule) for s in d.steps)])
+        for name, d in by_output.items()
+    }
+    errors = {
+        name: f"{d.form.error.ulp:.2g} ulp at {d.form.error.where}" for name, d in by_output.items() if d.form.error
+    }
+    formula = show(found[0].definition)
+    described = "\n".join([formula, *(f"{a.name}: {a.role}, {a.domain}, {a.default}" for a in unit.arguments)])
+    return Origin(
+        unit.name, unit.loss, unit.title, f"derivations/losses/{unit.loss}.py", f"lossmith generate {unit.loss}",
+        formula, steps, errors, unit.policies, why_stable(found), hashlib.sha256(described.encode()).hexdigest()[:12],
+    )
+
+
+def why_stable(found: Sequence[Derivation]) -> str:
+    """Why the forms are stable, in a sentence; what remains is said, not left out."""
+    open_ends = [f"{output_name(d.order)}: {d.form.remaining}" for d in found if d.form.remaining]
+    if not open_ends:
+        return "No sum of the stable forms subtracts nearly equal numbers."
+    return "What remains: " + "; ".join(open_ends) + "."

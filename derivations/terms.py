@@ -324,9 +324,9 @@ def power(a: Term, b: Term) -> Term:
 ODD = frozenset({"sinh", "tanh", "asinh", "atanh", "erf", "sin", "tan", "asin", "atan", "sign"})
 EVEN = frozenset({"cosh", "cos", "abs"})
 AT_ZERO: Mapping[str, Term] = {
-    **{op: ZERO for op in ("expm1", "log1p", "sqrt", "sinh", "tanh", "asinh", "atanh", "sin", "tan", "asin",
-                           "atan", "erf", "abs", "sign", "log1pmx", "expm1mx")},
-    **{op: ONE for op in ("exp", "cosh", "cos", "erfc")},
+    **dict.fromkeys(("expm1", "log1p", "sqrt", "sinh", "tanh", "asinh", "atanh", "sin", "tan", "asin", "atan", "erf",
+                     "abs", "sign", "log1pmx", "expm1mx"), ZERO),
+    **dict.fromkeys(("exp", "cosh", "cos", "erfc"), ONE),
     "sigmoid": HALF,
 }
 
