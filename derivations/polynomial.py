@@ -1,0 +1,387 @@
+"""The canonical form that comparing needs: polynomials over opaque atoms, and quotients of them.
+
+Used to decide whether two bindings of a pattern variable are the same value, to collect what a
+rewrite leaves behind, and to bring a formula over one denominator. Stable forms are never passed
+through here as a whole without being measured afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+
+from lossmith.derivations import terms
+from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, const, is_const, node, number
+
+Monomial = tuple[tuple[Term, int], ...]
+Poly = dict[Monomial, Fraction]
+PRODUCTS = 48  # a product of more terms than this stays opaque: comparing must stay cheap
+LARGE = 600  # the most terms of a quotient's numerator or denominator
+EXPONENT = 12  # the highest power that is multiplied out or divided out of an exponential
+
+
+class TooLarge(Exception):
+    """An expansion that is not worth its size; the caller keeps the term as it is."""
+
+
+_ordered: dict[int, Term] = {}
+
+
+def ordered(term: Term) -> Term:
+    """The term with the arguments of a + b, a * b, max(a, b).. in key order: equal for terms that round alike."""
+    found = _ordered.get(term.id)
+    if found is None:
+        args = [ordered(a) for a in term.args]
+        if term.op in COMMUTATIVE:
+            args.sort(key=lambda a: a.key)
+        if term.op == "abs" and args[0].op == "sub":
+            args = [node("sub", tuple(sorted(args[0].args, key=lambda a: a.key)))]
+        found = node(term.op, tuple(args), term.value) if args else term
+        _ordered[term.id] = found
+    return found
+
+
+def _atom(term: Term, exponent: int = 1) -> Poly:
+    return {((ordered(term), exponent),): Fraction(1)}
+
+
+def _plus(p: Poly, q: Poly, sign: int = 1) -> Poly:
+    out = dict(p)
+    for m, c in q.items():
+        total = out.get(m, Fraction(0)) + sign * c
+        if total:
+            out[m] = total
+        else:
+            out.pop(m, None)
+    return out
+
+
+def _monomial(powers: Mapping[Term, int]) -> Monomial:
+    return tuple(sorted(((a, e) for a, e in powers.items() if e), key=lambda x: x[0].key))
+
+
+def _times(p: Poly, q: Poly) -> Poly:
+    if len(p) * len(q) > PRODUCTS:
+        raise TooLarge
+    out: Poly = {}
+    for m1, c1 in p.items():
+        for m2, c2 in q.items():
+            powers = dict(m1)
+            for a, e in m2:
+                powers[a] = powers.get(a, 0) + e
+            out = _plus(out, {_monomial(powers): c1 * c2})
+    return _without_roots(out)
+
+
+def _without_roots(p: Poly) -> Poly:
+    """sqrt(A) ** 2 replaced by A."""
+    out: Poly = {}
+    for m, c in p.items():
+        root = next((a for a, e in m if a.op == "sqrt" and e >= 2), None)
+        if root is None:
+            out = _plus(out, {m: c})
+            continue
+        powers = dict(m)
+        powers[root] -= 2
+        out = _plus(out, _times({_monomial(powers): c}, canon(root.args[0])))
+    return out
+
+
+_canon: dict[int, Poly] = {}
+
+
+def canon(term: Term) -> Poly:
+    """`term` as a polynomial with rational coefficients over opaque atoms (never mutate the answer)."""
+    found = _canon.get(term.id)
+    if found is None:
+        try:
+            found = _expand(term)
+        except TooLarge:
+            found = _atom(term)
+        _canon[term.id] = found
+    return found
+
+
+def _expand(t: Term) -> Poly:
+    if t.op == "const":
+        return {(): number(t)} if number(t) else {}
+    if t.op in ("add", "sub"):
+        return _plus(canon(t.args[0]), canon(t.args[1]), 1 if t.op == "add" else -1)
+    if t.op == "neg":
+        return {m: -c for m, c in canon(t.args[0]).items()}
+    if t.op == "mul":
+        return _times(canon(t.args[0]), canon(t.args[1]))
+    if t.op == "div":
+        below = canon(t.args[1])
+        if len(below) != 1:
+            return _times(canon(t.args[0]), _atom(t.args[1], -1))
+        ((m, c),) = below.items()
+        return _times(canon(t.args[0]), {tuple((a, -e) for a, e in m): 1 / c})
+    if t.op == "pow":
+        return _power(t)
+    if t.op == "exp":
+        return _exponential(t)
+    return _atom(t)
+
+
+def _power(t: Term) -> Poly:
+    base, exponent = t.args
+    if not is_const(exponent) or number(exponent).denominator != 1 or abs(number(exponent)) > EXPONENT:
+        return _atom(t)
+    n = int(number(exponent))
+    p = canon(base)
+    if n < 0:
+        if len(p) != 1:
+            return _atom(base, n)
+        ((m, c),) = p.items()
+        return {tuple((a, e * n) for a, e in m): c**n}
+    if n > 4 and len(p) > 1:
+        return _atom(base, n)
+    out: Poly = {(): Fraction(1)}
+    for _ in range(n):
+        out = _times(out, p)
+    return out
+
+
+def _exponential(t: Term) -> Poly:
+    """exp(k u) as exp(u) ** k, u primitive with a positive leading coefficient."""
+    p = canon(t.args[0])
+    if not p or any(c.denominator != 1 for c in p.values()):
+        return _atom(t)
+    k = math.gcd(*(int(c) for c in p.values()))
+    if _sorted(p)[0][1] < 0:
+        k = -k
+    if abs(k) > EXPONENT:
+        return _atom(t)
+    return {((ordered(terms.make("exp", write({m: c / k for m, c in p.items()}))), k),): Fraction(1)}
+
+
+def _rank(m: Monomial) -> tuple[object, ...]:
+    return (sum(abs(e) for _, e in m), tuple((a.key, e) for a, e in m))
+
+
+def _sorted(p: Poly) -> list[tuple[Monomial, Fraction]]:
+    return sorted(p.items(), key=lambda x: _rank(x[0]))
+
+
+def same(a: Term, b: Term) -> bool:
+    """Whether two terms have one canonical form (equal as polynomials over their atoms)."""
+    return a is b or canon(a) == canon(b)
+
+
+def _raised(atom: Term, e: int) -> Term:
+    if atom.op == "exp":
+        return terms.make("exp", write({m: c * e for m, c in canon(atom.args[0]).items()}))
+    return terms.power(atom, const(e))
+
+
+def _product(powers: Mapping[Term, int]) -> tuple[Term, Term]:
+    """Numerator and denominator of a monomial; the exponentials become one."""
+    top, bottom = ONE, ONE
+    exponent: Poly = {}
+    for atom, e in sorted(powers.items(), key=lambda x: x[0].key):
+        if atom.op == "exp":
+            exponent = _plus(exponent, {m: c * e for m, c in canon(atom.args[0]).items()})
+        elif e > 0:
+            top = terms.mul(top, _raised(atom, e))
+        else:
+            bottom = terms.mul(bottom, _raised(atom, -e))
+    if exponent:
+        top = terms.mul(top, terms.make("exp", write(exponent)))
+    return top, bottom
+
+
+def _shared(p: Poly) -> dict[Term, int]:
+    """The powers common to every monomial; a negative power is common as soon as one has it."""
+    monomials = [dict(m) for m, _ in _sorted(p)]
+    out: dict[Term, int] = {}
+    for m in monomials:
+        for a in m:
+            powers = [n.get(a, 0) for n in monomials]
+            low = min(powers)
+            if low < 0 or (low > 0 and len(monomials) > 0):
+                out[a] = low
+    return out
+
+
+def write(p: Poly) -> Term:
+    """A polynomial as a term: common factors in front, positive terms first."""
+    if not p:
+        return ZERO
+    shared = _shared(p)
+    parts: list[tuple[Fraction, Term]] = []
+    for m, c in _sorted(p):
+        powers = dict(m)
+        for a, e in shared.items():
+            powers[a] = powers.get(a, 0) - e
+        top, _ = _product({a: e for a, e in powers.items() if e})
+        parts.append((c, top))
+    parts.sort(key=lambda x: x[0] < 0)
+    factor = Fraction(1)
+    if len(parts) > 1:
+        factor = _content([c for c, _ in parts])
+    body = ZERO
+    for c, x in parts:
+        c /= factor
+        body = terms.add(body, terms.mul(const(c), x)) if c > 0 else terms.sub(body, terms.mul(const(-c), x))
+    top, bottom = _product(shared)
+    return terms.div(terms.mul(const(factor), terms.mul(top, body)), bottom)
+
+
+def _content(values: list[Fraction]) -> Fraction:
+    below = math.lcm(*(v.denominator for v in values))
+    return Fraction(math.gcd(*(int(v * below) for v in values)), below)
+
+
+ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "pow"})
+
+
+def collect(term: Term) -> Term:
+    """`term` with like parts collected or over one denominator, where that is shorter."""
+    if term.op not in ARITHMETIC:
+        return term
+    best = write(canon(term))
+    if any(t.op == "div" for t in terms.walk(term)):
+        try:
+            other = together(term)
+            best = other if other.size < best.size else best
+        except (TooLarge, ZeroDivisionError):
+            pass
+    return best if best.size < term.size else term
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """top / bottom, coprime polynomials over `atoms` (flint mpolys in the same order)."""
+
+    atoms: tuple[Term, ...]
+    top: Any
+    bottom: Any
+
+
+def _atoms(term: Term) -> list[Term]:
+    found: dict[Term, None] = {}
+
+    def visit(t: Term) -> None:
+        if t.op == "const":
+            return
+        if t.op == "pow" and is_const(t.args[1]) and number(t.args[1]).denominator == 1:
+            visit(t.args[0])
+        elif t.op in ("add", "sub", "mul", "div", "neg"):
+            for a in t.args:
+                visit(a)
+        else:
+            for m in canon(t) if t.op == "exp" else _atom(t):
+                for a, _ in m:
+                    found[a] = None
+
+    visit(term)
+    return sorted(found, key=lambda a: a.key)
+
+
+def _limit(*polys: Any) -> None:
+    if any(len(p) > LARGE for p in polys):
+        raise TooLarge
+
+
+def quotient(term: Term) -> Quotient:
+    """`term` over one denominator, common factors cancelled. Raises TooLarge, ZeroDivisionError."""
+    atoms = _atoms(term)
+    context = flint.fmpq_mpoly_ctx.get(tuple(f"a{i}" for i in range(max(1, len(atoms)))), "lex")
+    symbol = dict(zip(atoms, context.gens()))
+    one, zero = context.constant(1), context.constant(0)
+    memo: dict[int, tuple[Any, Any]] = {}
+
+    def reduced(top: Any, bottom: Any) -> tuple[Any, Any]:
+        _limit(top, bottom)
+        if bottom == zero:
+            raise ZeroDivisionError
+        g = top.gcd(bottom)
+        return (top / g, bottom / g) if g != one and g != zero else (top, bottom)
+
+    def go(t: Term) -> tuple[Any, Any]:
+        found = memo.get(t.id)
+        if found is None:
+            found = memo[t.id] = reduced(*step(t))
+        return found
+
+    def step(t: Term) -> tuple[Any, Any]:
+        if t.op == "const":
+            return context.constant(flint.fmpq(number(t).numerator, number(t).denominator)), one
+        if t.op == "neg":
+            top, bottom = go(t.args[0])
+            return -top, bottom
+        if t.op in ("add", "sub", "mul", "div"):
+            (n1, d1), (n2, d2) = go(t.args[0]), go(t.args[1])
+            if t.op == "mul":
+                return n1 * n2, d1 * d2
+            if t.op == "div":
+                return n1 * d2, d1 * n2
+            return (n1 * d2 + n2 * d1 if t.op == "add" else n1 * d2 - n2 * d1), d1 * d2
+        if t.op == "pow" and is_const(t.args[1]) and number(t.args[1]).denominator == 1:
+            n = int(number(t.args[1]))
+            if abs(n) > EXPONENT:
+                raise TooLarge
+            top, bottom = go(t.args[0])
+            return (top**n, bottom**n) if n >= 0 else (bottom**-n, top**-n)
+        ((m, _),) = (canon(t) if t.op == "exp" else _atom(t)).items()
+        top = bottom = one
+        for a, e in m:
+            if e > 0:
+                top = top * symbol[a] ** e
+            else:
+                bottom = bottom * symbol[a] ** -e
+        return top, bottom
+
+    top, bottom = go(term)
+    return Quotient(tuple(atoms), top, bottom)
+
+
+def _poly(q: Quotient, p: Any) -> Poly:
+    out: Poly = {}
+    for powers, c in p.to_dict().items():
+        m = _monomial({a: int(e) for a, e in zip(q.atoms, powers)})
+        out[m] = Fraction(int(c.p), int(c.q))
+    return out
+
+
+def together(term: Term) -> Term:
+    """`term` over one denominator, multiplied out. Raises TooLarge, ZeroDivisionError."""
+    q = quotient(term)
+    return terms.div(write(_without_roots(_poly(q, q.top))), write(_without_roots(_poly(q, q.bottom))))
+
+
+def factored(term: Term, writer: Callable[[Poly], Term] = write) -> Term:
+    """`term` over one denominator, both sides factored; `writer` writes each factor."""
+    q = quotient(term)
+    if q.top == 0:
+        return ZERO
+    sign, top = _factors(q, q.top, writer)
+    other, bottom = _factors(q, q.bottom, writer)
+    return terms.div(terms.mul(const(sign / other), top), bottom) if sign != other else terms.div(top, bottom)
+
+
+def _factors(q: Quotient, p: Any, writer: Callable[[Poly], Term]) -> tuple[Fraction, Term]:
+    """A rational coefficient and the product of the written factors."""
+    c, found = p.factor()
+    coefficient = Fraction(int(c.p), int(c.q))
+    out = ONE
+    rest = [(_poly(q, f), int(e)) for f, e in found]
+    powers: list[tuple[Poly, int]] = []
+    for f, e in sorted(rest, key=lambda x: (len(x[0]), [_rank(m) for m, _ in _sorted(x[0])])):
+        content = _content(list(f.values()))
+        coefficient *= content**e
+        f = {m: v / content for m, v in f.items()}
+        mixed = min(f.values()) < 0 < max(f.values())
+        if max(f.values()) < 0 or (mixed and e % 2 and coefficient < 0):
+            f = {m: -v for m, v in f.items()}
+            coefficient *= (-1) ** e
+        powers.append((f, e))
+    for f, e in powers:
+        out = terms.mul(out, terms.power(writer(f), const(e)))
+    return coefficient, out

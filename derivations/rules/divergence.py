@@ -1,0 +1,22 @@
+"""Entropy and divergence: x log x at zero, and logarithms that cancel against their linear part."""
+
+from lossmith.derivations.rules.base import family, rule
+
+LINEAR = "near equality the logarithm cancels against its linear part"
+
+RULES = family(
+    "divergence",
+    rule("log1p-second", "log1p(a) - a", "log1pmx(a)", "a > -1", words=LINEAR, because=r"\log(1+a)-a=-\tfrac{a^2}{2}+\cdots"),
+    rule("log-second", "a - 1 - log(a)", "-log1pmx([a - 1])", "a > 0", words=LINEAR, because=r"\log(1+t)-t=-\tfrac{t^2}{2}+\cdots"),
+    rule("divergence-term", "a*log(a/b) - a + b", "-a*log1pmx([b - a]/a)", "a > 0, b > 0", words=LINEAR,
+         because=r"a\log\frac ab-a+b=-a\,(\log(1+t)-t),\ t=\tfrac{b-a}{a}"),
+    rule("divergence-from-one", "a*log(a) - a + 1", "-a*log1pmx([1 - a]/a)", "a > 0", words=LINEAR,
+         because=r"a\log a-a+1=-a\,(\log(1+t)-t),\ t=\tfrac{1-a}{a}"),
+    rule("itakura-saito", "a/b - log(a/b) - 1", "-log1pmx([a - b]/b)", "a > 0, b > 0", words=LINEAR,
+         because=r"\tfrac ab-\log\tfrac ab-1=-(\log(1+t)-t),\ t=\tfrac{a-b}{b}"),
+    rule("log-ratio", "a*log(b) - a*log(c)", "a*log([b/c])", "b > 0, c > 0", words="one logarithm instead of two", because=r"a\log b-a\log c=a\log\frac bc"),
+    rule("zero-log-zero", "a*log(b)", "xlogy(a, b)", "b >= 0", words="0 log 0 is its limit, 0", because=r"0\log 0=0"),
+    rule("xlogy", "xlogy(a, b)", "a*log(b)", "b > 0", words="away from zero this is a product", because=r"\mathrm{xlogy}(a,b)=a\log b"),
+    rule("ratio-less-one", "a/b - 1", "[a - b]/b", "b != 0", words="the difference is exact where the quotient rounds to 1", because=r"\tfrac ab-1=\tfrac{a-b}{b}"),
+    rule("expm1-less-linear", "exp(a) - a - 1", "expm1mx(a)", words=LINEAR, because=r"e^a-1-a=\tfrac{a^2}{2}+\cdots"),
+)

@@ -1,0 +1,51 @@
+"""The logistic function and softplus: their symmetries, their meaning, and how a machine computes them."""
+
+from lossmith.derivations.rules.base import family, rule
+
+SYMMETRY = "the logistic function of -a is the complement of that of a"
+SYMMETRY_TEX = r"1 - \sigma(a) = \sigma(-a)"
+
+RULES = family(
+    "logistic",
+    rule("logistic", "n/(1 + exp(a))", "n*sigmoid([-a])", words="this is the logistic function", because=r"1/(1+e^{-a}) = \sigma(a)"),
+    rule("logistic-numerator", "b/(1 + exp(a))", "b*sigmoid([-a])", words="this is the logistic function", because=r"1/(1+e^{-a}) = \sigma(a)"),
+    rule("logistic-ratio", "exp(a)/(1 + exp(a))", "sigmoid(a)", words="this is the logistic function",
+         because=r"e^{a}/(1+e^{a}) = \sigma(a)"),
+    rule("softmax-of-two", "exp(a)/(exp(a) + exp(b))", "sigmoid([a - b])", words="two classes: the logistic function of the difference",
+         because=r"e^{a}/(e^{a}+e^{b}) = \sigma(a-b)"),
+    rule("logistic-slope", "exp(a)/(1 + exp(a))**2", "sigmoid(a)*sigmoid([-a])", words="the slope of the logistic function",
+         because=r"e^{a}/(1+e^{a})^{2} = \sigma(a)\sigma(-a)"),
+    rule("complement", "1 - sigmoid(a)", "sigmoid([-a])", words=SYMMETRY, because=SYMMETRY_TEX),
+    rule("logistic-variance", "sigmoid(a) - sigmoid(a)**2", "sigmoid(a)*sigmoid([-a])", words=SYMMETRY, because=SYMMETRY_TEX),
+    rule("log-sigmoid", "log(sigmoid(a))", "-softplus([-a])", words="the logarithm of the logistic function is minus a softplus",
+         because=r"\log\sigma(a) = -\log(1+e^{-a})"),
+    rule("log1p-sigmoid", "log1p(-sigmoid(a))", "-softplus(a)", words="the logarithm of the complement is minus a softplus",
+         because=r"\log(1-\sigma(a)) = -\log(1+e^{a})"),
+    rule("softplus", "log1p(exp(a))", "softplus(a)", words="this is softplus", because=r"\log(1+e^{a}) = \mathrm{sp}(a)"),
+    rule("softplus-log", "log(1 + exp(a))", "softplus(a)", words="this is softplus", because=r"\log(1+e^{a}) = \mathrm{sp}(a)"),
+    rule("softplus-reflected", "softplus(a) - a", "softplus([-a])", words="softplus less its argument is softplus of the negative",
+         because=r"\mathrm{sp}(a) - a = \mathrm{sp}(-a)"),
+    rule("softplus-convex", "softplus(a) - c*a", "c*softplus([-a]) + (1 - c)*softplus(a)", "c >= 0, c <= 1",
+         words="a difference becomes a sum of two terms that are never negative", because=r"a = \mathrm{sp}(a) - \mathrm{sp}(-a)"),
+    rule("softplus-difference", "softplus(a) - softplus(b)", "log1p(sigmoid(b)*expm1([a - b]))", words="near a = b the two cancel",
+         because=r"\frac{1+e^{a}}{1+e^{b}} = 1 + \sigma(b)(e^{a-b}-1)"),
+    rule("exp-softplus", "exp(softplus(a))", "1 + exp(a)", words="exp undoes the logarithm", because=r"e^{\mathrm{sp}(a)} = 1+e^{a}"),
+    rule("exp-minus-softplus", "exp(-softplus(a))", "sigmoid([-a])", words="exp undoes the logarithm", because=r"e^{-\mathrm{sp}(a)} = \sigma(-a)"),
+    rule("sigmoid-power", "sigmoid(a)**b", "exp(-b*softplus([-a]))", words="the power of the logistic function, in log space",
+         because=r"\sigma(a)^{b} = e^{-b\,\mathrm{sp}(-a)}"),
+    rule("sigmoid-less-target", "sigmoid(a) - c", "(1 - c)*sigmoid(a) - c*sigmoid([-a])", words="split by the target: each part is exact at a target of 0 or 1",
+         because=r"\sigma(a) = (1-c)\,\sigma(a) + c\,\sigma(a), \quad \sigma(a) - 1 = -\sigma(-a)"),
+    rule("sigmoid-difference", "sigmoid(a) - sigmoid(b)", "-sigmoid(a)*sigmoid([-b])*expm1([b - a])", words="near a = b the two cancel",
+         because=r"\sigma(a)-\sigma(b) = -\sigma(a)\sigma(-b)(e^{b-a}-1)"),
+    rule("sigmoid-over-complement", "sigmoid(a)/sigmoid(-a)", "exp(a)", words="the odds of the logistic function", because=r"\sigma(a)/\sigma(-a) = e^{a}"),
+    rule("sigmoid-decay", "sigmoid(a)*exp(-a)", "sigmoid([-a])", words="the odds of the logistic function", because=r"\sigma(a) e^{-a} = \sigma(-a)"),
+    rule("sigmoid-to-tanh", "2*sigmoid(a) - 1", "tanh([a/2])", words="the logistic function about its middle", because=r"2\sigma(a) - 1 = \tanh(a/2)"),
+    rule("swap-targets", "-c*sigmoid(-a) - d*sigmoid(a)", "-(c*sigmoid(-a) + d*sigmoid(a))", words="take the sign out of the sum",
+         because=r"-u-v = -(u+v)"),
+    rule("sigmoid-product", "sigmoid(a)*sigmoid(-a)", "exp(-abs(a))/((1 + exp(-abs(a)))*(1 + exp(-abs(a))))",
+         words="both logistic functions from one exponential that cannot overflow", because=r"\sigma(a)\sigma(-a) = \frac{t}{(1+t)^{2}},\ t = e^{-|a|}"),
+    rule("sigmoid-by-sign", "sigmoid(a)", "where(a >= 0, 1, exp(-abs(a)))/(1 + exp(-abs(a)))",
+         words="divide by the larger of 1 and e^a, so that nothing overflows", because=r"\sigma(a) = \frac{1}{1+e^{-a}} = \frac{e^{a}}{1+e^{a}}"),
+    rule("softplus-by-sign", "softplus(a)", "max(a, 0) + log1p(exp(-abs(a)))",
+         words="take the larger of 1 and e^a out of the logarithm", because=r"1+e^{a} = e^{\max(a,0)}(1+e^{-|a|})"),
+)
