@@ -161,9 +161,8 @@ class Row:
         epilogue = self.epilogue.restrict(wanted)
         finish = self.finish.restrict(wanted)
         needed = set(epilogue.names()) | set(finish.names())
-        lets = [let for let in self.finish.lets]
         kept: list[Let] = []
-        for let in reversed(lets):
+        for let in reversed(self.finish.lets):
             if let.name in needed or any(let is f for f in finish.lets):
                 kept.append(let)
                 needed |= names_used([let.term])

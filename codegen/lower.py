@@ -68,14 +68,7 @@ def kernel_of(name: str, derivations: Sequence[Derivation]) -> Kernel:
 
 
 @cache
-def derivations(unit_name: str) -> tuple[Derivation, ...]:
-    """Every derivation of a unit of the catalogue: loss, gradients, second derivatives."""
-    from lossmith.derivations.catalogue import load
-
-    return derivations_of(load(unit_name))
-
-
-def derivations_of(unit: Unit) -> tuple[Derivation, ...]:
+def derivations(unit: Unit) -> tuple[Derivation, ...]:
     """Every derivation of a unit: loss, gradients, second derivatives."""
     from lossmith.derivations.derive import derive, orders
 
@@ -86,7 +79,7 @@ def bundle(unit: Unit) -> Bundle:
     """All that a target needs to write the files of a unit."""
     from lossmith.derivations.derive import derive_hessian_vector
 
-    found = derivations_of(unit)
+    found = derivations(unit)
     hvp = None
     if unit.shape == "row":
         products = derive_hessian_vector(unit)
@@ -103,7 +96,7 @@ def origin_of(unit: Unit, found: Sequence[Derivation]) -> Origin:
     """What the header of a generated file says."""
     by_output = {output_name(d.order): d for d in found}
     steps = {
-        name: tuple([(show(d.definition), "definition"), *((show(s.after), s.rule) for s in d.steps)])
+        name: ((show(d.definition), "definition"), *((show(s.after), s.rule) for s in d.steps))
         for name, d in by_output.items()
     }
     errors = {

@@ -36,7 +36,7 @@ def infix(sign: str, level: int, tight_left: bool = False) -> Form:
 
 def call(name: str, arity: int = 1) -> Form:
     """A function call."""
-    return Form(f"{name}({', '.join('{%d}' % i for i in range(arity))})")
+    return Form(f"{name}({', '.join(f'{{{i}}}' for i in range(arity))})")
 
 
 class Printer:

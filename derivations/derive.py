@@ -115,7 +115,7 @@ def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row:
 def check_points(arguments: tuple[Argument, ...], is_row: bool) -> list[dict[str, Any]]:
     """Moderate points, all finite and inside the domains, at which two forms of one quantity must agree."""
     rng = random.Random(1)
-    sizes = [CHECKED_CLASSES[n % len(CHECKED_CLASSES)] for n in range(CHECKED_POINTS)] if is_row else [0] * CHECKED_POINTS
+    sizes = [CHECKED_CLASSES[n % len(CHECKED_CLASSES)] if is_row else 0 for n in range(CHECKED_POINTS)]
     return [{a.name: _drawn(a, classes, rng) for a in arguments} for classes in sizes]
 
 

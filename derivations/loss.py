@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sympy as sp
-
 from lossmith.derivations import domains
 from lossmith.derivations.domains import Domain
 
