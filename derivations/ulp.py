@@ -141,7 +141,7 @@ def ordinals(values: npt.ArrayLike, fmt: Format) -> npt.NDArray[np.int64]:
     x = np.asarray(values, dtype=np.float64)
     size = np.abs(x)
     _, exponent = np.frexp(np.where(np.isfinite(size), size, 0.0))
-    unit = np.maximum(exponent.astype(np.int64) - fmt.precision, fmt.quantum)
+    unit = np.where(size == 0, fmt.quantum, np.maximum(exponent.astype(np.int64) - fmt.precision, fmt.quantum))
     steps = np.ldexp(np.where(np.isfinite(size), size, 0.0), -unit).astype(np.int64)
     place = steps + (unit - fmt.quantum) * np.int64(1 << (fmt.precision - 1))
     over = np.int64(fmt.emax - fmt.emin + 2) << np.int64(fmt.precision - 1)
