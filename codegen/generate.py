@@ -186,7 +186,10 @@ def _package_files(root: Path, targets: Sequence[str]) -> dict[str, str]:
     return {path: text for path, text in found if not (root / path).exists()}
 
 
-_INIT = '"""{0}, written by lossmith: `lossmith list` says what there is.\n\nEach module stands alone: it imports {1}."""\n'
+_INIT = (
+    '"""{0}, written by lossmith: `lossmith list` says what there is.\n\n'
+    'Each module stands alone: it imports {1}.\n"""\n'
+)
 PACKAGES = {
     "np": ("np/__init__.py", _INIT.format("NumPy kernels", "NumPy and nothing else")),
     "pt": ("pt/__init__.py", _INIT.format("PyTorch functions and modules", "torch and nothing else")),
