@@ -37,7 +37,7 @@ from lossmith.derivations.terms import (
 from sympy.codegen import cfunctions
 
 
-class ImportProblem(ValueError):
+class ImportProblem(ValueError):  # noqa: N818  (a refusal, caught by name)
     """A formula that cannot be imported, and why, in one line."""
 
 
@@ -107,7 +107,7 @@ class _Importer:
         if isinstance(e, sp.IndexedBase):
             raise ImportProblem(f"the row '{e.label}' needs an index, as in {e.label}[i]")
         if e == self.index or e in self.outer or isinstance(e, sp.Idx):
-            raise ImportProblem(f"the index '{_name(e)}' stands alone; it may only choose an element, as in x[{_name(e)}]")
+            raise ImportProblem(f"the index '{_name(e)}' stands alone; it may only choose an element: x[{_name(e)}]")
         if isinstance(e, sp.Symbol):
             return self._symbol(e)
         return None
@@ -134,7 +134,7 @@ class _Importer:
         if _is_label(index):
             return node("at", (row(base.argument.name), label(index.argument.name)))
         if index in self.outer:
-            raise ImportProblem(f"{_text(e)} stands inside a sum over another index: pairs of classes are not supported")
+            raise ImportProblem(f"{_text(e)} stands inside a sum over another index: pairs of classes do not fit")
         if isinstance(index, sp.Idx | sp.Symbol):
             raise ImportProblem(f"{_text(e)} stands outside a sum over '{_name(index)}'")
         raise ImportProblem(f"the index of {_text(e)} is neither the index of a sum nor a class label")

@@ -22,7 +22,7 @@ from lossmith.derivations.loss import (
 )
 from lossmith.derivations.terms import const, show
 
-I, J = class_index("i"), class_index("j")
+K, J = class_index("i"), class_index("j")
 X, T, Y = logits("x"), targets("t"), class_label("y")
 A, Z = logit("a"), target("z", interval(0, 1))
 EPS = parameter("eps", NONNEGATIVE, "0")
@@ -36,19 +36,19 @@ def build(make: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: -Sum(T[I] * sp.log(sp.exp(X[I]) / Sum(sp.exp(X[J]), J)), I),
+        (lambda: -Sum(T[K] * sp.log(sp.exp(X[K]) / Sum(sp.exp(X[J]), J)), K),
          "-sum(t[k]*log(exp(x[k])/sum(exp(x[k]))))"),
         (lambda: -sp.log(sp.exp(X[Y]) / Sum(sp.exp(X[J]), J)), "-log(exp(x[y])/sum(exp(x[k])))"),
         (lambda: -Z * sp.log(sigmoid(A)) - (1 - Z) * sp.log(1 - sigmoid(A)),
          "-(z*log(sigmoid(a))) - (1 - z)*log(1 - sigmoid(a))"),
         (lambda: (A - Z) ** 2 / 2, "(a - z)**2/2"),
         (lambda: sp.sqrt(A) / sp.sqrt(Z), "sqrt(a)/sqrt(z)"),
-        (lambda: Sum(X[I] * sp.KroneckerDelta(I, Y), I) / classes, "sum(x[k]*onehot(y))/C"),
-        (lambda: -Sum(xlogy(T[I], clip(X[I], EPS, 1)), I), "-sum(xlogy(t[k], clip(x[k], eps, 1)))"),
-        (lambda: Sum(1, I) + sp.Max(A, 0) + sp.Abs(A), "C + max(0, a) + abs(a)"),
+        (lambda: Sum(X[K] * sp.KroneckerDelta(K, Y), K) / classes, "sum(x[k]*onehot(y))/C"),
+        (lambda: -Sum(xlogy(T[K], clip(X[K], EPS, 1)), K), "-sum(xlogy(t[k], clip(x[k], eps, 1)))"),
+        (lambda: Sum(1, K) + sp.Max(A, 0) + sp.Abs(A), "C + max(0, a) + abs(a)"),
         (lambda: sp.Piecewise((A, A > 0), (-A, True)), "where(a > 0, a, -a)"),
-        (lambda: Sum(sp.Piecewise((X[I], sp.Eq(I, Y)), (0, True)), I), "sum(where(k == y, x[k], 0))"),
-        (lambda: Sum(X[I] * Sum(T[J], J), I), "sum(x[k]*sum(t[k]))"),
+        (lambda: Sum(sp.Piecewise((X[K], sp.Eq(K, Y)), (0, True)), K), "sum(where(k == y, x[k], 0))"),
+        (lambda: Sum(X[K] * Sum(T[J], J), K), "sum(x[k]*sum(t[k]))"),
     ],
 )
 def test_author_order(make: Any, text: str) -> None:
@@ -61,23 +61,23 @@ def test_decimals_are_exact() -> None:
 
 
 def test_evaluated_formula_imports_too() -> None:
-    assert show(to_term(-Sum(T[I] * sp.log(T[I]), I))) == "-sum(t[k]*log(t[k]))"
+    assert show(to_term(-Sum(T[K] * sp.log(T[K]), K))) == "-sum(t[k]*log(t[k]))"
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Sum(Sum(sp.exp(X[I] - X[J]), J), I), "pairs of classes"),
-        (lambda: sp.Sum(X[I], (I, 0, classes - 1), (J, 0, classes - 1)), "two indices"),
-        (lambda: Sum(X[I] * I, I), "stands alone"),
-        (lambda: sp.Sum(X[I], (I, 1, classes - 1)), "from 0 to C - 1"),
-        (lambda: Sum(X[I + 1], I), "neither the index"),
-        (lambda: X[I], "outside a sum"),
-        (lambda: Sum(sp.gamma(X[I]), I), "'gamma'"),
+        (lambda: Sum(Sum(sp.exp(X[K] - X[J]), J), K), "pairs of classes"),
+        (lambda: sp.Sum(X[K], (K, 0, classes - 1), (J, 0, classes - 1)), "two indices"),
+        (lambda: Sum(X[K] * K, K), "stands alone"),
+        (lambda: sp.Sum(X[K], (K, 1, classes - 1)), "from 0 to C - 1"),
+        (lambda: Sum(X[K + 1], K), "neither the index"),
+        (lambda: X[K], "outside a sum"),
+        (lambda: Sum(sp.gamma(X[K]), K), "'gamma'"),
         (lambda: sp.Function("mystery")(A), "'mystery'"),
         (lambda: A * sp.Symbol("w"), "not declared"),
         (lambda: A * Y, "may only choose"),
-        (lambda: Sum(Sum(X[I], I), I), "used by two sums"),
+        (lambda: Sum(Sum(X[K], K), K), "used by two sums"),
         (lambda: A + sp.oo, "finite"),
         (lambda: sp.IndexedBase("w")[Y] + A, "not declared"),
         (lambda: sp.KroneckerDelta(1, Y) * A, "KroneckerDelta"),

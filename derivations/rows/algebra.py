@@ -1,0 +1,345 @@
+"""The normal form of row formulas: sums and products in canonical order, exponents in the log domain.
+
+Two sorts: one value per row, one value per class with an implicit index. The constructors apply
+at once what keeps a formula in the log domain:
+
+    sum(onehot(y) * r) = r[y]         sum(s * r) = s * sum(r)        sum(s) = C * s
+    exp(a) * exp(b) = exp(a + b)      log(exp(a)) = a                log(u * v) = log u + log v for u, v >= 0
+    log(sum exp(a)) = lse(a)          (sum exp(a))**e = exp(e lse(a))
+    sum exp(a - lse(a)) = 1
+
+This form is for calculus, for recognising and for comparing. It is never computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from lossmith.derivations.domains import Domain
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.rows import expr as x
+from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, num, terms_of
+from lossmith.derivations.terms import Term, name_of
+
+MINUS = num(-1)
+
+
+class Algebra:
+    """Constructors of normal forms, given the domains of the arguments."""
+
+    def __init__(self, arguments: Sequence[Argument] = ()) -> None:
+        self.domains: dict[str, Domain] = {a.name: a.domain for a in arguments}
+
+    def normal(self, term: Term) -> Term:
+        """The same formula in normal form, as a term."""
+        return x.to_term(self.read(term))
+
+    # ---- sums and products
+
+    def add(self, *parts: Expr) -> Expr:
+        total: dict[Expr, Fraction] = {}
+        for part in parts:
+            for t in terms_of(part):
+                c, rest = coefficient(t)
+                total[rest] = total.get(rest, Fraction(0)) + c
+        kept = [num(c) if rest is ONE else self._scaled(c, rest) for rest, c in total.items() if c != 0]
+        return x.nary("add", kept, ZERO)
+
+    @staticmethod
+    def _scaled(c: Fraction, rest: Expr) -> Expr:
+        """A number times what has no number in front."""
+        return rest if c == 1 else x.make("mul", (num(c), *factors(rest)))
+
+    def neg(self, a: Expr) -> Expr:
+        return self.mul(MINUS, a)
+
+    def sub(self, a: Expr, b: Expr) -> Expr:
+        return self.add(a, self.neg(b))
+
+    def mul(self, *parts: Expr) -> Expr:
+        c, powers = Fraction(1), dict[Expr, Expr]()
+        for part in parts:
+            c *= self._gather(part, ONE, powers)
+        if c == 0:
+            return ZERO
+        exponents: list[Expr] = []
+        kept: list[Expr] = []
+        for base, e in powers.items():
+            if e is ZERO:
+                continue
+            if base.op == "exp":
+                exponents.append(self._times(e, base.args[0]))
+            else:
+                kept.append(base if e is ONE else x.make("pow", (base, e)))
+        return self._assembled(c, kept, exponents)
+
+    def _assembled(self, c: Fraction, kept: list[Expr], exponents: list[Expr]) -> Expr:
+        """A number, factors that are no exponentials, and the exponents of those that are."""
+        if exponents:
+            for base in [k for k in kept if k.op == "sum"]:
+                log = self.log(base)  # sum exp(a) beside exp(b - lse(a)): one exponential
+                if log.op == "lse" and any(log in e.within for e in exponents):
+                    kept.remove(base)
+                    exponents.append(log)
+            joined = self.exp(self.add(*exponents))
+            for f in factors(joined):
+                if f.op == "num":
+                    c *= x.value(f)
+                else:
+                    kept.append(f)
+        if len(kept) == 1 and kept[0].op == "add" and c != 1:
+            return self.add(*(self._scaled_any(c, t) for t in kept[0].args))
+        ordered = sorted(kept, key=lambda f: f.key)
+        if c != 1 or not ordered:
+            ordered.insert(0, num(c))
+        return ordered[0] if len(ordered) == 1 else x.make("mul", tuple(ordered))
+
+    def _scaled_any(self, c: Fraction, t: Expr) -> Expr:
+        own, rest = coefficient(t)
+        return num(c * own) if rest is ONE else self._scaled(c * own, rest)
+
+    def _times(self, e: Expr, a: Expr) -> Expr:
+        """e * a, a number being multiplied into each term."""
+        if e.op == "num" and a.op == "add":
+            return self.add(*(self.mul(e, t) for t in a.args))
+        return self.mul(e, a)
+
+    def _gather(self, part: Expr, e: Expr, powers: dict[Expr, Expr]) -> Fraction:
+        """Put part ** e into a table base -> exponent; returns the number that it contributes."""
+        whole = e.op == "num" and x.value(e).denominator == 1
+        if part.op == "num" and whole and (x.value(part) != 0 or x.value(e) > 0):
+            return Fraction(x.value(part)) ** int(x.value(e))
+        if part.op == "mul" and whole:
+            c = Fraction(1)
+            for f in part.args:
+                c *= self._gather(f, e, powers)
+            return c
+        if part.op == "pow":
+            return self._gather(part.args[0], self.mul(part.args[1], e), powers)
+        if part.op == "onehot":
+            powers[part] = ONE
+        else:
+            powers[part] = self.add(powers[part], e) if part in powers else e
+        return Fraction(1)
+
+    def pow(self, base: Expr, e: Expr) -> Expr:
+        if e is ZERO:
+            return ONE
+        if e is ONE:
+            return base
+        if base.op == "exp":
+            return self.exp(self._times(e, base.args[0]))
+        if base.op in ("sum", "add"):
+            log = self.log(base)
+            if log.op == "lse":
+                return self.exp(self.mul(e, log))
+        whole = e.op == "num" and x.value(e).denominator == 1
+        if whole and base.op in ("num", "mul", "pow"):
+            return self.mul(x.make("pow", (base, e))) if base is not ZERO else x.make("pow", (base, e))
+        return x.make("pow", (base, e))
+
+    # ---- exponentials and logarithms
+
+    def exp(self, a: Expr) -> Expr:
+        """exp of a sum; a logarithm in it leaves as a factor."""
+        out, rest = list[Expr](), list[Expr]()
+        for t in terms_of(a):
+            c, r = coefficient(t)
+            if r.op == "log" and c.denominator == 1:
+                out.append(self.pow(r.args[0], num(c)))
+            else:
+                rest.append(t)
+        if not rest:
+            return self.mul(*out) if out else ONE
+        made = x.make("exp", (self.add(*rest),))
+        return made if not out else x.nary("mul", [*out, made], ONE) if len(out) == 1 else self.mul(*out, made)
+
+    def log(self, a: Expr) -> Expr:
+        if a is ONE:
+            return ZERO
+        if a.op == "exp":
+            return a.args[0]
+        if a.op == "mul" and all(self.nonnegative(f) for f in a.args):
+            return self.add(*(self.log(f) for f in a.args))
+        if a.op == "pow" and self.nonnegative(a.args[0]):
+            return self.mul(a.args[1], self.log(a.args[0]))
+        if a.op in ("add", "sum"):
+            found = self._log_of_sum(a)
+            if found is not None:
+                return found
+        return x.make("log", (a,))
+
+    def _log_of_sum(self, a: Expr) -> Expr | None:
+        """log of a sum of positive terms with an exponential in it: lse, softplus or logaddexp."""
+        arguments: list[Expr] = []
+        exponentials = 0
+        for t in terms_of(a):
+            total = [f for f in factors(t) if f.op == "sum"]
+            outside = self.mul(*(f for f in factors(t) if f.op != "sum"))
+            inside = self.mul(outside, total[0].args[0]) if total else t
+            if len(total) > 1 or (total and outside.sort == "row") or not self.nonnegative(inside):
+                return None
+            exponentials += inside.has_exp
+            if total and not inside.has_exp:
+                return None
+            arguments.append(self.log(inside))
+        if not exponentials:
+            return None
+        if a.sort == "scalar" and any(b.sort == "row" for b in arguments):
+            return x.make("lse", tuple(sorted(arguments, key=lambda b: b.key)))
+        if len(arguments) != 2:
+            return None
+        first, second = sorted(arguments, key=lambda b: b.key)
+        return x.function("softplus", second) if first is ZERO else x.function("logaddexp", first, second)
+
+    def nonnegative(self, e: Expr) -> bool:
+        """Whether e >= 0 by its form or by the domain of its leaves."""
+        if e.op == "num":
+            return x.value(e) >= 0
+        if e.op == "leaf":
+            return e.term.op in ("count", "pi", "position") or (
+                e.term.op in ("row", "var") and self._domain(e.term).sign == 1)
+        if e.op in ("exp", "onehot") or (e.op == "fn" and e.name in ("sigmoid", "softplus", "abs", "cosh", "sqrt")):
+            return True
+        if e.op == "fn" and e.name in ("clip", "clip_through"):
+            return self.nonnegative(e.args[1])
+        if e.op == "fn" and e.name == "max":
+            return any(self.nonnegative(a) for a in e.args)
+        if e.op in ("add", "mul", "sum", "at") or (e.op == "fn" and e.name in ("min",)):
+            return all(self.nonnegative(a) for a in e.args)
+        return e.op == "pow" and self.nonnegative(e.args[0])
+
+    def _domain(self, leaf: Term) -> Domain:
+        from lossmith.derivations.domains import EXTENDED
+
+        return self.domains.get(name_of(leaf), EXTENDED)
+
+    # ---- reductions
+
+    def sum(self, body: Expr) -> Expr:
+        if body.op == "add":
+            return self.add(*(self.sum(t) for t in body.args))
+        if body.sort == "scalar":
+            return self.mul(x.COUNT, body)
+        if body.op == "onehot":
+            return ONE
+        if body.op == "mul":
+            return self._sum_of_product(body)
+        if body.op == "exp":
+            return self._sum_of_exp(body)
+        return x.make("sum", (body,))
+
+    def _sum_of_product(self, body: Expr) -> Expr:
+        for f in body.args:
+            if f.op == "onehot":
+                return self.at(self.mul(*(g for g in body.args if g is not f)), f.name)
+        for f in body.args:
+            if f.op == "add" and f.sort == "row":
+                others = [g for g in body.args if g is not f]
+                return self.add(*(self.sum(self.mul(*others, t)) for t in f.args))
+        scalars = [f for f in body.args if f.sort == "scalar"]
+        rows = [f for f in body.args if f.sort == "row"]
+        exponentials = [f for f in rows if f.op == "exp"]
+        if len(rows) == 1 and exponentials:
+            return self.mul(*scalars, self._sum_of_exp(exponentials[0]))
+        if scalars:
+            return self.mul(*scalars, self.sum(self.mul(*rows)))
+        return x.make("sum", (body,))
+
+    def _sum_of_exp(self, body: Expr) -> Expr:
+        """sum exp(a - lse(a)) = 1; scalars leave the exponent."""
+        exponent = body.args[0]
+        scalars = [t for t in terms_of(exponent) if t.sort == "scalar"]
+        row = self.add(*(t for t in terms_of(exponent) if t.sort == "row"))
+        for t in scalars:
+            if t is self.neg(x.make("lse", (row,))):
+                return self.exp(self.add(*(s for s in scalars if s is not t)))
+        alone = x.make("sum", (x.make("exp", (row,)),))
+        return self.mul(self.exp(self.add(*scalars)), alone) if scalars else alone
+
+    def at(self, e: Expr, label: str) -> Expr:
+        """The element of e at a label, brought down to the leaves."""
+        if e.sort == "scalar":
+            return e
+        if e.op == "onehot":
+            return ONE if e.name == label else x.same_label(e.name, label)
+        if e.op == "leaf":
+            return x.label_leaf(label) if e.term.op == "position" else x.make("at", (e,), label)
+        return self.again(e, tuple(self.at(a, label) for a in e.args))
+
+    def again(self, e: Expr, args: tuple[Expr, ...]) -> Expr:
+        """The operation of e on other arguments, through the constructors."""
+        match e.op:
+            case "add":
+                return self.add(*args)
+            case "mul":
+                return self.mul(*args)
+            case "pow":
+                return self.pow(args[0], args[1])
+            case "exp":
+                return self.exp(args[0])
+            case "log":
+                return self.log(args[0])
+            case "sum":
+                return self.sum(args[0])
+            case "at":
+                return self.at(args[0], e.name)
+        return x.make(e.op, args, e.value) if args else e
+
+    # ---- reading terms
+
+    def read(self, term: Term) -> Expr:
+        """The normal form of a term."""
+        done: dict[int, Expr] = {}
+
+        def go(t: Term) -> Expr:
+            if t.id not in done:
+                done[t.id] = self._read(t, tuple(go(a) for a in t.args) if t.op not in ("at", "onehot") else ())
+            return done[t.id]
+
+        def _at(t: Term) -> Expr:
+            return self.at(go(t.args[0]), name_of(t.args[1]))
+
+        self._read_at = _at
+        return go(term)
+
+    def _read(self, t: Term, a: tuple[Expr, ...]) -> Expr:
+        match t.op:
+            case "const":
+                return num(t.value if isinstance(t.value, Fraction) else 0)
+            case "at":
+                return self._read_at(t)
+            case "onehot":
+                return x.onehot(name_of(t.args[0]))
+            case "add":
+                return self.add(*a)
+            case "sub" | "gap":
+                return self.sub(*a)
+            case "neg":
+                return self.neg(a[0])
+            case "mul" | "absorb":
+                return self.mul(*a)
+            case "div":
+                return self.mul(a[0], self.pow(a[1], MINUS))
+            case "pow":
+                return self.pow(*a)
+            case "sqrt":
+                return self.pow(a[0], num(Fraction(1, 2)))
+            case "exp":
+                return self.exp(a[0])
+            case "exp_diff":
+                return self.exp(self.sub(*a))
+            case "expm1":
+                return self.sub(self.exp(a[0]), ONE)
+            case "log":
+                return self.log(a[0])
+            case "log1p":
+                return self.log(self.add(ONE, a[0]))
+            case "xlogy":
+                return self.mul(a[0], self.log(a[1]))
+            case "sum":
+                return self.sum(a[0])
+            case "lse":
+                return x.make("lse", tuple(sorted(a, key=lambda b: b.key)))
+        return x.leaf(t) if not t.args else x.function(t.op, *a)
