@@ -15,6 +15,7 @@ import builtins
 import difflib
 import keyword
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -405,7 +406,7 @@ class _Reader:
         written = self.text[tree.col_offset:tree.end_col_offset]
         digits = sum(c.isdigit() for c in written)
         if not _NUMBER.match(written):
-            raise self.error("E107", f"'{written[:40]}' is not a decimal number", tree, "write one such as 0.25 or 1e-7")
+            raise self.error("E107", f"'{written[:40]}' is not a decimal number", tree, "such as 0.25 or 1e-7")
         if digits > MAX_DIGITS:
             raise self.error("E107", f"a number has {MAX_DIGITS} digits at most", tree)
         return terms.const(Fraction(written))
@@ -516,7 +517,7 @@ def _near(name: str, known: Iterable[str]) -> str | None:
 
 def explain(code: str) -> str:
     """What an error code means, and what a formula may contain. Raises KeyError on an unknown code."""
-    names = ", ".join(sorted(FUNCTIONS))
+    names = textwrap.wrap(", ".join(sorted(FUNCTIONS)), 90)
     return "\n".join([
         f"{code}: {CODES[code]}",
         "",
@@ -526,5 +527,5 @@ def explain(code: str) -> str:
         "  arithmetic   a + b, a - b, a*b, a/b, a**b, -a, brackets",
         "  choice       where(x > 0, a, b), with <, <=, >, >=, ==, != and and, or, not",
         "  rows         sum(t*log(q)) or sum(t[i]*log(q[i]), i), x[y] at a label; C is the number of classes",
-        f"  functions    {names}",
+        "  functions    " + "\n               ".join(names),
     ])

@@ -1,0 +1,81 @@
+"""The public functions: derive, stabilize, generate, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from lossmith.codegen.generate import generate
+from lossmith.derivations import catalogue, parser
+from lossmith.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lossmith.derivations.derivation import Derivation, Order
+    from lossmith.derivations.loss import Argument, Unit
+
+Of = Literal["loss", "gradient", "hessian"]
+OF: tuple[Of, ...] = ("loss", "gradient", "hessian")
+
+__all__ = ["audit", "derive", "generate", "stabilize"]
+
+
+def derive(loss: str, of: Of = "loss", wrt: str | None = None) -> Derivation:
+    """How the stable form of a loss, its gradient or its Hessian follows from the definition.
+
+    loss: a name that `lossmith list` prints. wrt: the argument to differentiate by, the first input
+    when None; for the Hessian also two, as "x,z". Raises UnknownLoss, UsageError.
+    """
+    unit = catalogue.load(loss)
+    order = order_of(unit, of, wrt)
+    from lossmith.derivations.derive import derive as run
+
+    return run(unit, order)
+
+
+def order_of(unit: Unit, of: str, wrt: str | None) -> Order:
+    """The order of a derivation, as the chain knows it, from what a user asks for. Raises UsageError."""
+    if of not in OF:
+        raise UsageError(f"nothing is derived 'of {of}': {did_you_mean(of, OF)}")
+    by = [w.strip() for w in (wrt or unit.primary.name).split(",")]
+    for name in by:
+        _differentiable(name, unit.name, unit.arguments)
+    if of == "loss":
+        if wrt is not None:
+            raise UsageError("a loss is not taken with respect to anything: say of='gradient' or of='hessian'")
+        return ()
+    if len(by) > (1 if of == "gradient" else 2):
+        raise UsageError(f"a {of} is taken by {'one argument' if of == 'gradient' else 'one or two arguments'}")
+    return (by[0],) if of == "gradient" else (by[0], by[-1])
+
+
+def _differentiable(name: str, where: str, arguments: Sequence[Argument]) -> None:
+    names = [a.name for a in arguments if a.differentiable]
+    if name not in names:
+        raise UsageError(f"{where} has no gradient by '{name}': {did_you_mean(name, names)}")
+
+
+def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -> Derivation:
+    """A stable form of any formula, and how it was found.
+
+    formula: as typed in Python, parsed and never evaluated. domain: from each argument to its
+    domain ("real", "[0,1]", ...). wrt: the argument whose derivative is wanted instead of the
+    value. Raises FormulaError, UsageError.
+    """
+    from lossmith.derivations.loss import Unit
+
+    declared = parser.arguments(domain)
+    for argument in declared.values():
+        if argument.axis == "class" or argument.role == "label":
+            raise UsageError(f"'{argument.name}' runs over classes: stabilize takes formulas of single numbers")
+    symbols = parser.symbols(domain)
+    unit = Unit("formula", "formula", formula, parser.parse(formula, symbols), tuple(declared.values()), (), ())
+    if wrt is not None:
+        _differentiable(wrt, "the formula", unit.arguments)
+    from lossmith.derivations.derive import derive as run
+
+    return run(unit, () if wrt is None else (wrt,))
+
+
+def audit(loss: str, **options: Any) -> Any:
+    """Measure a generated function against ball arithmetic on the definition."""
+    raise UsageError("audit is not here yet")

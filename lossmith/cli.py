@@ -1,0 +1,135 @@
+"""The command line. Exit 0: well; 1: a finding, or something stale; 2: a request that cannot be met.
+
+Nothing heavy is imported before a command needs it: `lossmith --help` and `lossmith list` load
+neither SymPy nor NumPy nor torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from lossmith import __version__
+from lossmith.errors import EXIT_USAGE, EXIT_WELL, did_you_mean, message, wants_traceback
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+FORMATS = ("text", "latex", "markdown", "html", "json")
+COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "doctor", "explain")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors on one line that end in what to type."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message and "COMMAND" in message:
+            name = message.split("invalid choice: ", 1)[1].split(" (choose")[0].strip("'\"")
+            message = f"there is no command '{name}': {did_you_mean(name, COMMANDS)}"
+        end = " " if message.endswith("?") else "; "
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}{end}`{self.prog} --help` shows how\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The grammar of the command line."""
+    top = _Parser(prog="lossmith", description="From the formula of a loss to its stable forms, their derivation, "
+                                               "and kernels for NumPy, PyTorch and CUDA C.")
+    top.add_argument("--version", action="version", version=f"lossmith {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _add_list(commands)
+    _add_derive(commands)
+    _add_generate(commands)
+    _add_stabilize(commands)
+    _add_audit(commands)
+    doctor = commands.add_parser("doctor", help="what this machine can build and run")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    explain = commands.add_parser("explain", help="what an error code means, and what a formula may contain")
+    explain.add_argument("code", metavar="CODE", nargs="?", help="such as E104; all of them when left out")
+    return top
+
+
+def _add_list(commands: Commands) -> None:
+    add = commands.add_parser("list", help="the catalogue: names, shapes, options, what is generated")
+    add.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_derive(commands: Commands) -> None:
+    add = commands.add_parser("derive", help="print the derivation of a loss, its gradient or its Hessian")
+    add.add_argument("loss", metavar="LOSS", help="a name that `lossmith list` prints")
+    add.add_argument("--of", choices=("loss", "gradient", "hessian"), default="loss", help="what to derive")
+    add.add_argument("--wrt", metavar="ARGUMENT",
+                     help="by which argument (default: the first input); for a Hessian also two: x,z")
+    add.add_argument("--format", choices=FORMATS, default="text", help="how to print it")
+    add.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead")
+
+
+def _add_generate(commands: Commands) -> None:
+    add = commands.add_parser("generate", help="write kernels, or check that they are up to date")
+    add.add_argument("names", metavar="LOSS|FILE", nargs="*", help="losses, or files that define one; default: all")
+    add.add_argument("--target", action="append", choices=("np", "pt", "cu"), help="may be repeated; default: all")
+    add.add_argument("-o", "--output", metavar="DIR", default="generated", help="where to write (default: generated)")
+    add.add_argument("--check", action="store_true", help="write nothing; say which files are stale, why, what to type")
+    add.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: one per core)")
+    add.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_stabilize(commands: Commands) -> None:
+    add = commands.add_parser("stabilize", help="find and explain a stable form of any formula")
+    add.add_argument("formula", metavar="EXPR", help="as in Python: log(1 + exp(x)) - x*z")
+    add.add_argument("--domain", action="append", default=[], metavar="NAME=DOMAIN",
+                     help='per argument: "x=real", "z=[0,1]", "p=(0,1)"')
+    add.add_argument("--wrt", metavar="NAME", help="find a stable form of the derivative by this argument instead")
+    add.add_argument("--format", choices=FORMATS, default="text", help="how to print it")
+    add.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+
+
+def _add_audit(commands: Commands) -> None:
+    add = commands.add_parser("audit", help="measure a generated function against exact arithmetic")
+    add.add_argument("loss", metavar="LOSS", help="a name that `lossmith list` prints")
+    add.add_argument("--target", choices=("np", "pt", "cu"), default="np", help="whose kernels (default: np)")
+    add.add_argument("--dtype", choices=("float16", "bfloat16", "float32", "float64"), default="float32")
+    add.add_argument("--tier", choices=("fast", "accurate"), default="fast")
+    add.add_argument("--fail-over", metavar="ULP", type=_ulp, help="exit 1 where the worst error is larger: 4ulp")
+    add.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of processes")
+    return int(text)
+
+
+def _ulp(text: str) -> float:
+    try:
+        return float(text.removesuffix("ulp"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an error in ulp, such as 4ulp") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Errors go to stderr, one line each, never a traceback."""
+    top = build_parser()
+    options = top.parse_args(arguments)
+    if options.command is None:
+        top.print_help()
+        return EXIT_WELL
+    try:
+        from lossmith import commands
+
+        status = getattr(commands, f"run_{options.command}")(options)
+        sys.stdout.flush()
+        return int(status)
+    except BrokenPipeError:  # the reader of our output has had enough: `lossmith list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_WELL
+    except KeyboardInterrupt:
+        print("lossmith: interrupted; no file is half-written", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if wants_traceback():
+            raise
+        print(f"lossmith: {message(error)}", file=sys.stderr)
+        return EXIT_USAGE

@@ -1,0 +1,182 @@
+"""What each command does, once its options are read. Each returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossmith.derivations import catalogue
+from lossmith.errors import EXIT_FINDING, EXIT_WELL, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from lossmith.derivations.derivation import Derivation
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """The catalogue, a line per unit."""
+    units = catalogue.described()
+    if options.json:
+        return _print_json({"units": units})
+    rows = [("name", "shape", "arguments", "title")]
+    for u in units:
+        variant = u["name"] != u["loss"]
+        given = ", ".join(a["name"] + ("[k]" if a["axis"] == "class" else "") for a in u["arguments"])
+        rows.append(("  " * variant + u["name"], u["shape"], given, u["title"]))
+    _print_table(rows)
+    return EXIT_WELL
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _print_json(value: Any) -> int:
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    return EXIT_WELL
+
+
+def run_derive(options: argparse.Namespace) -> int:
+    """One derivation, printed or written."""
+    from lossmith.api import derive
+
+    text = _formatted(derive(options.loss, options.of, options.wrt), options.format)
+    if options.output is None:
+        _print_rich(text) if options.format == "text" else print(text)
+        return EXIT_WELL
+    from lossmith.codegen.write import write_all
+
+    target = Path(options.output)
+    write_all(target.parent, {target.name: text.rstrip("\n") + "\n"})
+    return EXIT_WELL
+
+
+def _print_rich(text: str) -> None:
+    print(text)
+
+
+def _formatted(derivation: Derivation, form: str) -> str:
+    writers: dict[str, Callable[[], str]] = {
+        "text": derivation.to_text, "latex": derivation.to_latex, "markdown": derivation.to_markdown,
+        "html": lambda: _html(derivation),
+        "json": lambda: _json(derivation),
+    }
+    return writers[form]()
+
+
+def _html(derivation: Derivation) -> str:
+    from lossmith.pages import page
+
+    return page(derivation)
+
+
+def _json(derivation: Derivation) -> str:
+    from lossmith.pages import plain
+
+    return json.dumps(plain(derivation), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def run_generate(options: argparse.Namespace) -> int:
+    """Write kernels; or with --check say what is stale."""
+    from lossmith.codegen.generate import TARGETS, generate
+
+    with Progress() as progress:
+        result = generate(options.names or None, tuple(options.target or TARGETS), options.output, options.check,
+                          options.jobs or os.cpu_count() or 1, progress)
+    if options.json:
+        _print_json({
+            "units": list(result.units), "written": list(result.written), "unchanged": len(result.unchanged),
+            "stale": [{"path": s.path, "why": s.kind, "type": s.remedy} for s in result.findings],
+        })
+    elif options.check:
+        _print_findings(result.findings, len(result.texts))
+    else:
+        for path in result.written:
+            print(f"{options.output}/{path}")
+        print(f"{len(result.written)} files written, {len(result.unchanged)} unchanged", file=sys.stderr)
+    return EXIT_FINDING if result.findings else EXIT_WELL
+
+
+def _print_findings(findings: Iterable[Any], total: int) -> None:
+    rows = [(s.path, s.kind, s.remedy) for s in findings]
+    if rows:
+        _print_table([("file", "what happened", "type"), *rows])
+    print(f"{len(rows)} of {total} files are not up to date" if rows else f"{total} files are up to date")
+
+
+def run_stabilize(options: argparse.Namespace) -> int:
+    """A stable form of the user's own formula."""
+    from lossmith.api import stabilize
+
+    domain: dict[str, str] = {}
+    for written in options.domain:
+        name, equals, value = written.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"--domain \"{written}\" is not NAME=DOMAIN, such as --domain \"x=real\"")
+        if name.strip() in domain:
+            raise UsageError(f"'{name.strip()}' has two domains: give it one")
+        domain[name.strip()] = value.strip()
+    print(_formatted(stabilize(options.formula, domain, options.wrt), options.format))
+    return EXIT_WELL
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    """The accuracy of a generated function, measured."""
+    from lossmith.api import audit
+
+    audit(options.loss, target=options.target, dtype=options.dtype, tier=options.tier)
+    return EXIT_WELL
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """What this machine can build and run."""
+    from lossmith.doctor import examine
+
+    found = examine()
+    if options.json:
+        _print_json({"checks": [vars(c) for c in found]})
+    else:
+        _print_table([("", "what", "found", "so that"), *(
+            ("ok" if c.well else "MISSING" if c.required else "-", c.name, c.found, c.purpose) for c in found)])
+        for c in found:
+            if not c.well and c.remedy:
+                print(f"to have {c.name}: {c.remedy}")
+    return EXIT_WELL if all(c.well or not c.required for c in found) else EXIT_FINDING
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """What an error code means."""
+    from lossmith.derivations import parser
+
+    if options.code is None:
+        _print_table([(code, meaning) for code, meaning in parser.CODES.items()])
+        return EXIT_WELL
+    code = options.code.upper()
+    if code not in parser.CODES:
+        raise UsageError(f"there is no error code '{options.code}': {did_you_mean(code, parser.CODES)}")
+    print(parser.explain(code))
+    return EXIT_WELL
+
+
+class Progress:
+    """One line on stderr that says what is being done, on a terminal only; it is wiped at the end."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[str], None]:
+        return self.say
+
+    def say(self, what: str) -> None:
+        if self.shown:
+            print(f"\r\x1b[2K{what[:100]} ...", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
