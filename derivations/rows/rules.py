@@ -1,0 +1,367 @@
+"""The rules that turn differences on the class axis into sums of terms of one sign.
+
+Each takes an expression in normal form and gives a term in which smaller expressions stand as
+holes, or None where it does not apply. They are tried in the order of `RULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lossmith.derivations.rows import expr as x
+from lossmith.derivations.rows import forms
+from lossmith.derivations.rows.algebra import Algebra
+from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
+from lossmith.derivations.rows.recognise import (
+    is_softmax,
+    labels_of,
+    lse_term,
+    negative,
+    size,
+    softmax_power,
+    weight_candidates,
+    without,
+)
+from lossmith.derivations.terms import (
+    HALF,
+    POSITION,
+    Term,
+    add,
+    div,
+    label,
+    make,
+    mul,
+    neg,
+    node,
+    sub,
+)
+
+
+class Holes(Protocol):
+    """Where a rule leaves what is still to be rewritten."""
+
+    algebra: Algebra
+
+    def hole(self, e: Expr) -> Term: ...
+
+    def unit(self, w: Expr) -> str | None: ...
+
+    def divergence(self, w: Expr, share: Term) -> Term: ...
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A rule of rows: its name, when it holds, why, and how it rewrites."""
+
+    name: str
+    condition: str
+    reason: str
+    latex: str
+    rewrite: Callable[[Expr, Holes], Term | None]
+
+
+def common_factor(e: Expr, h: Holes) -> Term | None:
+    """A c + B c -> c (A + B); a softmax counts in p and p**2 alike."""
+    if e.op != "add":
+        return None
+    first, *others = e.args
+    shared = [f for f in factors(first) if f.op not in ("num", "onehot") and all(f in factors(t) for t in others)]
+    if not shared:
+        shared = _shared_softmax(e, h.algebra)
+    if not shared:
+        return None
+    common = h.algebra.mul(*shared)
+    inverse = h.algebra.pow(common, x.num(-1))
+    left = h.algebra.add(*(h.algebra.mul(t, inverse) for t in e.args))
+    if size(left) > size(e):
+        return None
+    out = h.hole(left)
+    for f in reversed(shared):
+        out = mul(h.hole(f), out)
+    return out
+
+
+def _shared_softmax(e: Expr, algebra: Algebra) -> list[Expr]:
+    for f in sorted({f for t in e.args for f in factors(t) if f.op == "exp"}, key=lambda f: f.key):
+        found = is_softmax(f, algebra)
+        if found and all(any((p := softmax_power(g, algebra)) and p[:2] == found for g in factors(t)) for t in e.args):
+            return [f]
+    return []
+
+
+def onehot_split(e: Expr, h: Holes) -> Term | None:
+    """An expression of onehot(y): its value at the label and its value elsewhere."""
+    if e.sort != "row" or e.op in ("onehot", "leaf"):
+        return None
+    found = _onehots(e)
+    if not found:
+        return None
+    y = found[0].name
+    there = h.algebra.at(_replaced(e, found[0], ONE, h.algebra), y)
+    elsewhere = _replaced(e, found[0], ZERO, h.algebra)
+    return node("where", (node("eq", (POSITION, label(y))), h.hole(there), h.hole(elsewhere)))
+
+
+def _onehots(e: Expr) -> list[Expr]:
+    """The one-hot rows outside reductions."""
+    if e.op == "onehot":
+        return [e]
+    if e.op in ("sum", "lse", "at"):
+        return []
+    return [found for a in e.args for found in _onehots(a)]
+
+
+def _replaced(e: Expr, old: Expr, new: Expr, algebra: Algebra) -> Expr:
+    if e is old:
+        return new
+    if old not in e.within or e.op in ("sum", "lse", "at"):
+        return e
+    return algebra.again(e, tuple(_replaced(a, old, new, algebra) for a in e.args))
+
+
+def complement(e: Expr, h: Holes) -> Term | None:
+    """A exp(u) - A -> A expm1(u); for a softmax, 1 - p is the share of the others."""
+    if e.op != "add":
+        return None
+    for t in e.args:
+        for f in factors(t):
+            a = without(t, f, h.algebra) if f.op == "exp" else ZERO
+            if a is not ZERO and h.algebra.add(h.algebra.sub(e, t), a) is ZERO:
+                return _scaled_expm1(a, f, h)
+    return None
+
+
+def _scaled_expm1(a: Expr, f: Expr, h: Holes) -> Term:
+    """a (f - 1) for an exponential f."""
+    found = is_softmax(f, h.algebra)
+    if found is None:
+        return mul(h.hole(a), make("expm1", h.hole(f.args[0])))
+    flipped = h.algebra.neg(a)
+    share_of_others = forms.others(*found)
+    if negative(a) or a.op == "add" and all(negative(t) for t in a.args):
+        return mul(h.hole(flipped), share_of_others)
+    return neg(mul(h.hole(a), share_of_others))
+
+
+def partial_complement(e: Expr, h: Holes) -> Term | None:
+    """p (c + r) - c -> c (p - 1) + p r: what p shares with -c goes through the complement."""
+    if e.op != "add":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        for f in factors(t):
+            if is_softmax(f, algebra) is None:
+                continue
+            beside = without(t, f, algebra)
+            for c in terms_of(beside):
+                if any(algebra.add(o, c) is ZERO for o in e.args if o is not t):
+                    left = algebra.add(algebra.sub(e, t), c, algebra.mul(f, algebra.sub(beside, c)))
+                    return add(_scaled_expm1(c, f, h), h.hole(left))
+    return None
+
+
+def half_split(e: Expr, h: Holes) -> Term | None:
+    """W p - w: above one half, p is 1 - others, and W - w is exact or large."""
+    if e.op != "add" or e.sort != "row" or len(e.args) != 2:
+        return None
+    algebra = h.algebra
+    for first, second in (e.args, e.args[::-1]):
+        for f in factors(first):
+            found = is_softmax(f, algebra)
+            total = without(first, f, algebra)
+            weight = algebra.neg(second)
+            if found is None or total.sort == "row" or weight.has_exp or not algebra.nonnegative(weight):
+                continue
+            share, beyond = forms.share(*found), forms.others(*found)
+            w, t = h.hole(total), h.hole(weight)
+            return node("where", (node("gt", (share, HALF)), sub(sub(w, t), mul(w, beyond)), sub(mul(w, share), t)))
+    return None
+
+
+def shift_pair(e: Expr, h: Holes) -> Term | None:
+    """c a_k - c sum(p a) -> c (sum(p gap) - gap_k): p sums to one, so both may be measured from the peak."""
+    if e.op != "add":
+        return None
+    algebra = h.algebra
+    for p in [n for n in x.walk(e) if n.op == "exp"]:
+        found = is_softmax(p, algebra)
+        if found is None or found[0].sort != "row":
+            continue
+        a, lse = found
+        mean = algebra.sum(algebra.mul(p, a))
+        places = [a] if e.sort == "row" else [algebra.at(a, y) for y in labels_of(e)]
+        for place in places:
+            for t in e.args:
+                c = _ratio(t, place, algebra)
+                left = algebra.sub(algebra.sub(e, t), algebra.neg(algebra.mul(c, mean))) if c is not None else e
+                if c is not None and size(left) <= size(e) - 2:
+                    mean_gap = node("sum", (mul(forms.share(a, lse), forms.gap(a, lse)),))
+                    pair = mul(h.hole(c), sub(mean_gap, forms.gap(place, lse)))
+                    return add(pair, h.hole(left))
+    return None
+
+
+def _ratio(t: Expr, place: Expr, algebra: Algebra) -> Expr | None:
+    """c where t = c * place, place being a single term."""
+    c, rest = coefficient(t)
+    own, wanted = coefficient(place)
+    if any(f not in factors(rest) for f in factors(wanted)) or wanted.op == "add":
+        return None
+    left = [f for f in factors(rest) if f not in factors(wanted)]
+    return algebra.mul(x.num(c / own), *left)
+
+
+def bregman(e: Expr, h: Holes) -> Term | None:
+    """k sum(w log w - w log q), w and q both summing to one -> k sum(w log(w/q) - w + q): no term is negative."""
+    if e.op != "add" or e.sort != "scalar":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        found = lse_term(t, algebra)
+        if found is None or len(found[1].args) != 1 or found[1].args[0].sort != "row":
+            continue
+        c, lse = found
+        a = lse.args[0]
+        for w, k in _unit_weights(e, a, c, h):
+            logs = algebra.sum(algebra.mul(w, algebra.sub(algebra.log(w), a)))
+            left = algebra.sub(e, algebra.mul(k, algebra.add(logs, algebra.mul(algebra.sum(w), lse))))
+            if size(left) <= size(e) - 3:
+                body = h.divergence(w, forms.share(a, lse))
+                return add(mul(h.hole(k), node("sum", (body,))), h.hole(left))
+    return None
+
+
+def _unit_weights(e: Expr, a: Expr, c: Expr, h: Holes) -> list[tuple[Expr, Expr]]:
+    """(w, k): weights that sum to one, and what multiplies their divergence."""
+    algebra = h.algebra
+    out = []
+    for w in weight_candidates(e, a, algebra):
+        if w is ONE:
+            continue
+        total = algebra.sum(w)
+        inverse = algebra.pow(total, x.num(-1))
+        normalised = algebra.mul(w, inverse)
+        if h.unit(w) is not None:
+            out.append((w, algebra.mul(c, inverse)))
+        if algebra.sum(normalised) is ONE:
+            out.append((normalised, c))
+    return out
+
+
+def max_balance(e: Expr, h: Holes) -> Term | None:
+    """c L - c a -> c (gap + log1p(rest)), a being an argument of L or its element at a label."""
+    algebra = h.algebra
+    for t in terms_of(e):
+        found = lse_term(t, algebra)
+        if found is None:
+            continue
+        c, lse = found
+        base = algebra.sub(e, t)
+        best: tuple[int, Expr, Expr] | None = None
+        for a in _places(lse, base, e, algebra):
+            left = algebra.add(base, algebra.mul(c, a))
+            if size(left) < size(base) and (best is None or size(left) < best[0]):
+                best = (size(left), a, left)
+        if best is not None:
+            _, a, left = best
+            return add(mul(h.hole(c), add(forms.gap(a, lse), forms.tail(lse))), h.hole(left))
+    return None
+
+
+def _places(lse: Expr, base: Expr, e: Expr, algebra: Algebra) -> list[Expr]:
+    out: list[Expr] = []
+    for a in lse.args:
+        if e.sort == "row" or a.sort == "scalar":
+            out.append(a)
+        if a.sort == "row":
+            out += [algebra.at(a, y) for y in labels_of(base)]
+    return out
+
+
+def max_balance_sum(e: Expr, h: Holes) -> Term | None:
+    """c L - (c/W) sum(w a) -> (c/W) (sum(w gap) + W log1p(rest)), W = sum w."""
+    algebra = h.algebra
+    for t in terms_of(e):
+        found = lse_term(t, algebra)
+        if found is None:
+            continue
+        c, lse = found
+        base = algebra.sub(e, t)
+        for a in (a for a in lse.args if a.sort == "row"):
+            for w in weight_candidates(base, a, algebra):
+                total = algebra.sum(w)
+                k = algebra.mul(c, algebra.pow(total, x.num(-1)))
+                left = algebra.add(base, algebra.mul(k, algebra.sum(algebra.mul(w, a))))
+                if size(left) < size(base):
+                    weighted = node("sum", (_weighted(h.hole(w), forms.gap(a, lse)),))
+                    pair = add(weighted, mul(h.hole(total), forms.tail(lse)))
+                    return add(mul(h.hole(k), pair), h.hole(left))
+    return None
+
+
+def _weighted(w: Term, gap: Term) -> Term:
+    return gap if w.op == "const" else node("absorb", (w, gap))
+
+
+def lse_split(e: Expr, h: Holes) -> Term | None:
+    """L -> peak + log1p(rest)."""
+    if e.op == "lse":
+        return add(forms.peak(e), forms.tail(e))
+    return None
+
+
+def share(e: Expr, h: Holes) -> Term | None:
+    """exp(a - L) -> exp(a - peak) / (1 + rest), the rounding of the difference put back."""
+    found = softmax_power(e, h.algebra)
+    if found is None:
+        return _share_beside(e, h)
+    a, lse, n = found
+    one = forms.share(a, lse)
+    out = one
+    for _ in range(n - 1):
+        out = mul(out, one)
+    return out
+
+
+def _share_beside(e: Expr, h: Holes) -> Term | None:
+    """exp(b + n (a - L)): the softmax leaves the exponent."""
+    if e.op != "exp":
+        return None
+    algebra = h.algebra
+    for t in terms_of(e.args[0]):
+        c, lse = coefficient(t)
+        if lse.op != "lse" or c >= 0 or c.denominator != 1:
+            continue
+        for a in lse.args:
+            left = algebra.sub(e.args[0], algebra.add(t, algebra.mul(x.num(-c), a)))
+            if size(left) < size(e.args[0]) - 1:
+                return mul(h.hole(algebra.exp(algebra.mul(x.num(-c), algebra.sub(a, lse)))), h.hole(algebra.exp(left)))
+    return None
+
+
+RULES: Sequence[RowRule] = (
+    RowRule("onehot-split", "", "the class at the label and the other classes are told apart",
+            r"\text{the class } k = y \text{ and the others, told apart}", onehot_split),
+    RowRule("common-factor", "", "a factor of every term is taken out", r"\text{take out the common factor}",
+            common_factor),
+    RowRule("complement", "", "1 - p is the share of the others: a sum of non-negative terms, not a difference",
+            r"1 - p_k = \textstyle\sum_{j \ne k} p_j", complement),
+    RowRule("partial-complement", "", "the part of p - 1 goes through the share of the others",
+            r"p (c + r) - c = p\, r - c (1 - p)", partial_complement),
+    RowRule("half-split", "", "above one half the softmax is one minus the share of the others",
+            r"p_k = 1 - \textstyle\sum_{j \ne k} p_j \text{ where } p_k > \tfrac12", half_split),
+    RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
+            r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
+    RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
+            r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
+    RowRule("max-balance", "", "the log-sum-exp is measured from its peak, and so is what it is compared with",
+            r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", max_balance),
+    RowRule("max-balance-sum", "", "the log-sum-exp and the weighted sum are both measured from the peak",
+            r"W (m + \log(1 + r)) - \textstyle\sum_k w_k a_k = \sum_k w_k (m - a_k) + W \log(1 + r)", max_balance_sum),
+    RowRule("lse-split", "", "the largest term leaves the logarithm",
+            r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", lse_split),
+    RowRule("share", "", "the softmax relative to the peak: nothing overflows",
+            r"e^{a_k} / \textstyle\sum_j e^{a_j} = e^{a_k - m} / (1 + r)", share),
+)
