@@ -40,9 +40,10 @@ class Rewriting(Protocol):
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One use of a rule: in the whole term, `source` became `result`, which gave `after`."""
+    """One use of a rule: in `before`, every `source` became `result`, which gave `after`."""
 
     rule: Rewriting
+    before: Term
     source: Term
     result: Term
     after: Term
@@ -343,4 +344,4 @@ def rewrites(term: Term, rules: Mapping[str, Sequence[Rewriting]]) -> Iterator[R
                 if after.id in seen:
                     continue
                 seen.add(after.id)
-                yield Rewrite(rule, t, result, after, tuple(fill(c, found) for c in rule.conditions))
+                yield Rewrite(rule, term, t, result, after, tuple(fill(c, found) for c in rule.conditions))

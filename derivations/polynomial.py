@@ -385,3 +385,33 @@ def _factors(q: Quotient, p: Any, writer: Callable[[Poly], Term]) -> tuple[Fract
     for f, e in powers:
         out = terms.mul(out, terms.power(writer(f), const(e)))
     return coefficient, out
+
+
+def factors_of(q: Quotient, p: Any) -> tuple[Fraction, list[tuple[Any, int]]]:
+    """A side of a quotient as a coefficient and its irreducible factors with their powers."""
+    c, found = p.factor()
+    rest = [(f, int(e)) for f, e in found]
+    rest.sort(key=lambda x: (len(x[0]), [_rank(m) for m, _ in _sorted(_poly(q, x[0]))]))
+    return Fraction(int(c.p), int(c.q)), rest
+
+
+def in_powers(p: Any, place: int) -> dict[int, Any]:
+    """The coefficients of a polynomial by powers of its `place`-th atom."""
+    out: dict[int, dict[tuple[int, ...], Any]] = {}
+    for powers, c in p.to_dict().items():
+        rest = tuple(0 if j == place else int(e) for j, e in enumerate(powers))
+        out.setdefault(int(powers[place]), {})[rest] = c
+    return {k: p.context().from_dict(d) for k, d in sorted(out.items())}
+
+
+def written(q: Quotient, p: Any) -> Term:
+    """One side of a quotient as a term, factored."""
+    if p == 0:
+        return ZERO
+    coefficient, body = _factors(q, p, write)
+    return terms.mul(const(coefficient), body)
+
+
+def leading_sign(q: Quotient, p: Any) -> int:
+    """The sign of the lowest monomial's coefficient, the constant's where there is one."""
+    return 1 if _sorted(_poly(q, p))[0][1] > 0 else -1

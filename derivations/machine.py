@@ -1,0 +1,85 @@
+"""From named functions to the machine's vocabulary, by named rules; and what a machine form costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lossmith.derivations.match import Rewrite, fill, index, rewrites
+from lossmith.derivations.polynomial import ordered
+from lossmith.derivations.rules import BY_NAME, Rule
+from lossmith.derivations.terms import MACHINE, Term, replace, walk
+
+# Pairs first: two logistic functions of opposite arguments share one exponential and one square.
+PAIRS = tuple(BY_NAME[n] for n in ("sigmoid-product",))
+SINGLE: Mapping[str, Rule] = {
+    "sigmoid": BY_NAME["sigmoid-by-sign"],
+    "softplus": BY_NAME["softplus-by-sign"],
+    "logaddexp": BY_NAME["logaddexp-by-order"],
+    "clip": BY_NAME["clip"],
+    "clip_through": BY_NAME["clip-through"],
+}
+COSTS: Mapping[str, float] = {
+    "const": 0.0, "pi": 0.0, "var": 0.0, "neg": 0.5, "abs": 0.5, "max": 1.0, "min": 1.0, "sign": 1.0, "where": 1.0,
+    "div": 4.0, "sqrt": 4.0, "absorb": 1.5, "gap": 1.5, "exp": 10.0, "log": 12.0, "expm1": 14.0, "log1p": 14.0,
+    "exp_diff": 18.0, "pow": 25.0, "xlogy": 14.0, "log1pmx": 24.0, "expm1mx": 24.0, "lgamma": 60.0, "digamma": 60.0,
+    "add": 1.0, "sub": 1.0, "mul": 1.0, "lt": 0.5, "le": 0.5, "gt": 0.5, "ge": 0.5, "eq": 0.5, "ne": 0.5,
+    "and": 0.5, "or": 0.5, "not": 0.5,
+}
+FUNCTION_COST = 16.0
+
+
+def is_machine(term: Term) -> bool:
+    """Whether printers can write every node."""
+    return all(t.op in MACHINE for t in walk(term))
+
+
+def cost(term: Term) -> float:
+    """What a kernel pays: each distinct node once, functions dearer than arithmetic."""
+    total = 0.0
+    for t in walk(ordered(term)):
+        price = COSTS.get(t.op, FUNCTION_COST)
+        if t.op == "pow" and t.args[1].op == "const" and t.args[1].value == 2:
+            price = 1.0
+        total += price
+    return total
+
+
+_pairs = index(PAIRS)
+_done: dict[int, tuple[Rewrite, ...]] = {}
+
+
+def expansion(term: Term) -> tuple[Rewrite, ...]:
+    """The steps that bring `term` into the machine's vocabulary, the innermost functions last."""
+    found = _done.get(term.id)
+    if found is None:
+        found = _done[term.id] = tuple(_expand(term))
+    return found
+
+
+def _expand(term: Term) -> list[Rewrite]:
+    steps: list[Rewrite] = []
+    while True:
+        pair = next(rewrites(term, _pairs), None) if any(t.op == "sigmoid" for t in walk(term)) else None
+        step = pair or _single(term)
+        if step is None:
+            return steps
+        steps.append(step)
+        term = step.after
+
+
+def _single(term: Term) -> Rewrite | None:
+    for t in reversed(walk(term)):
+        rule = SINGLE.get(t.op)
+        if rule is not None:
+            names = ("a", "b", "c")
+            bindings = dict(zip(names, t.args))
+            result = fill(rule.replacement, bindings, rule.collected)
+            return Rewrite(rule, term, t, result, replace(term, {t: result}),
+                           tuple(fill(c, bindings) for c in rule.conditions))
+    return None
+
+
+def machine(term: Term) -> Term:
+    """`term` in the machine's vocabulary."""
+    steps = expansion(term)
+    return steps[-1].after if steps else term

@@ -1,0 +1,85 @@
+"""Moves: the steps of a derivation while it is being searched for, and replaying them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace as changed
+
+from lossmith.derivations.match import Rewrite
+from lossmith.derivations.rules import Rule
+from lossmith.derivations.seeds import Seed
+from lossmith.derivations.terms import Term, replace, show, walk
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step: in `before`, `source` became `result`, which gave `after`.
+
+    rule: the rule that was used, None for algebra that is no single rule. conditions: its side
+    conditions on this source.
+    """
+
+    name: str
+    words: str
+    latex: str
+    before: Term
+    after: Term
+    source: Term
+    result: Term
+    conditions: tuple[Term, ...] = ()
+    rule: Rule | None = None
+
+    @property
+    def condition(self) -> str:
+        return ", ".join(show(c) for c in self.conditions)
+
+    def on(self, term: Term) -> Move | None:
+        """The same step on another term; None where its source does not occur."""
+        if all(t is not self.source for t in walk(term)):
+            return None
+        return changed(self, before=term, after=replace(term, {self.source: self.result}))
+
+    def inside(self, before: Term, after: Term) -> Move:
+        """The same step within one piece of a larger term."""
+        return changed(self, before=before, after=after)
+
+    @staticmethod
+    def equal(definition: Term, seed: Term) -> Move:
+        """A form that the caller knows to be equal."""
+        return Move("equal-form", "an equal form, derived on its own", r"\text{an equal form}", definition, seed, definition,
+                    seed)
+
+    @staticmethod
+    def split(before: Term, after: Term, words: str, latex: str) -> Move:
+        return Move("split", words, latex, before, after, before, after)
+
+    @staticmethod
+    def guard(before: Term, after: Term) -> Move:
+        return Move("absorb-infinity", "a product with a factor 0 is 0, the limit of the definition, where the other "
+                    "factor is infinite", r"0 \cdot \infty = 0 \text{, the limit of the definition}", before, after, before,
+                    after)
+
+
+def from_rewrite(step: Rewrite) -> Move:
+    """A move from the use of a rule (or of a macro that is shaped like one)."""
+    rule = step.rule if isinstance(step.rule, Rule) else None
+    words = str(getattr(step.rule, "words", ""))
+    latex = str(getattr(step.rule, "reason_latex", ""))
+    before = step.before
+    return Move(step.rule.name, words, latex, before, step.after, step.source, step.result, step.conditions, rule)
+
+
+def from_seed(seed: Seed) -> Move:
+    """A move from a normal form of the whole term."""
+    return Move(seed.name, seed.words, seed.latex, seed.source, seed.term, seed.source, seed.term)
+
+
+def replayed(start: Term, moves: Iterable[Move]) -> Term | None:
+    """The term that the moves make of `start`; None where a source does not occur."""
+    term = start
+    for move in moves:
+        made = move.on(term)
+        if made is None:
+            return None
+        term = made.after
+    return term

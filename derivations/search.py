@@ -1,0 +1,412 @@
+"""Searching for a stable form of an elementwise formula: a beam over rules, ordered by measured error.
+
+Every candidate is measured in the form that a machine computes, every operation rounded, against
+ball arithmetic on the definition. The path to the best candidate is the derivation. Bounded by
+counts of candidates, so that the answer is the same on every machine; the clock only stops what
+has gone out of hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from lossmith.derivations import evaluate, prove
+from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
+from lossmith.derivations.guards import guard
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.machine import cost, expansion, is_machine, machine
+from lossmith.derivations.match import Rewrite, index, rewrites
+from lossmith.derivations.measure import Judge, bits, judge
+from lossmith.derivations.moves import Move, from_rewrite, from_seed, replayed
+from lossmith.derivations.polynomial import collect, ordered
+from lossmith.derivations.regimes import Piecewise, best_split
+from lossmith.derivations.rules import RULES
+from lossmith.derivations.seeds import recognized, seeds
+from lossmith.derivations.terms import Term, leaves, replace, walk
+from lossmith.derivations.ulp import FORMATS, Doubles
+
+POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
+TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
+BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
+PER_ULP, PER_STEP = 4.0, 0.5  # what an ulp and a step of derivation weigh beside the cost of a kernel
+GROWTH = 80  # a candidate may be this much larger than what it came from
+_rules = index(RULES)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One form: how it was reached, what the machine computes for it, and its errors in bits."""
+
+    term: Term
+    machine: Term
+    moves: tuple[Move, ...]
+    bits: Doubles
+    cost: float
+    serial: int
+
+    @property
+    def worst(self) -> float:
+        return float(self.bits.max())
+
+    @property
+    def score(self) -> tuple[float, int]:
+        """The order of the beam: the mean has a slope where the worst point has none."""
+        return float(self.bits.mean()) + 0.15 * self.worst + 0.004 * self.cost, self.serial
+
+
+@dataclass
+class Budget:
+    """How much work is allowed."""
+
+    candidates: int
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+
+    def spent(self, count: int) -> bool:
+        return count >= self.candidates or time.monotonic() - self.started > self.seconds
+
+
+@dataclass
+class Search:
+    """The pool of candidates for one formula, and the beam over it."""
+
+    judge: Judge
+    budget: Budget
+    target: float
+    pool: dict[int, Candidate] = field(default_factory=dict)
+    expanded: set[int] = field(default_factory=set)
+    allowance: Doubles = field(default_factory=lambda: np.ones(0))
+
+    def __post_init__(self) -> None:
+        self.allowance = np.ones(self.judge.count)
+        self.moderate = _moderate(self.judge)
+
+    def holds(self, conditions: Iterable[Term]) -> bool:
+        """Whether side conditions hold on the moderate points (they are proved on the final path only)."""
+        for condition in conditions:
+            left, right = (self.moderate(a) for a in condition.args)
+            held = np.asarray(self.moderate(condition)) | np.isnan(left) | np.isnan(right)
+            if not held.all():
+                return False
+        return True
+
+    def admit(self, term: Term, moves: tuple[Move, ...]) -> Candidate | None:
+        """Measure a new form; None if an equally rounding one is known."""
+        key = ordered(term).id
+        if key in self.pool:
+            return None
+        form = machine(term)
+        made = Candidate(term, form, moves, bits(self.judge.ulps(form)), cost(form), len(self.pool))
+        self.pool[key] = made
+        return made
+
+    def plant(self, start: Term, moves: tuple[Move, ...]) -> None:
+        """A starting form with what recognition and the normal forms make of it."""
+        self.admit(start, moves)
+        for step in recognized(start, lambda r: self.holds(r.conditions)):
+            moves = (*moves, from_rewrite(step))
+            self.admit(step.after, moves)
+            start = step.after
+        for seed in seeds(start):
+            grown = (*moves, from_seed(seed))
+            if self.admit(seed.term, grown) is None:
+                continue
+            term = seed.term
+            for step in recognized(term, lambda r: self.holds(r.conditions)):
+                grown = (*grown, from_rewrite(step))
+                self.admit(step.after, grown)
+
+    def grow(self, parent: Candidate) -> None:
+        """Every rewrite of one candidate."""
+        self.expanded.add(parent.serial)
+        for step in _all_rewrites(parent.term):
+            if step.after.size > 3 * parent.term.size + GROWTH or ordered(step.after).id in self.pool:
+                continue
+            if step.conditions and not self.holds(step.conditions):
+                continue
+            self.admit(step.after, (*parent.moves, from_rewrite(step)))
+            if self.budget.spent(len(self.pool)):
+                return
+
+    def front(self) -> list[Candidate]:
+        """The next candidates to grow: two thirds by score, the rest by coverage of the points still lost."""
+        waiting = sorted((c for c in self.pool.values() if c.serial not in self.expanded), key=lambda c: c.score)
+        chosen = waiting[: 2 * BEAM // 3]
+        rest = waiting[2 * BEAM // 3: 1500]
+        if not rest:
+            return chosen
+        covered = np.min([c.bits for c in chosen], axis=0)
+        table = np.array([c.bits for c in rest])
+        while len(chosen) < BEAM:
+            gain = np.maximum(covered - table, 0).sum(axis=1)
+            best = int(np.argmax(gain))
+            if gain[best] <= 0:
+                break
+            covered = np.minimum(covered, table[best])
+            chosen.append(rest[best])
+        return chosen
+
+    def excuse(self) -> None:
+        """Allow each point what its own conditioning costs, as far as no candidate does better."""
+        pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
+        table = 2.0 ** np.array([c.bits for c in pool]) - 1
+        reached = np.min(table, axis=0)
+        poor = np.nonzero(reached > self.target / 2)[0]
+        for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
+            self.allowance[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+
+    def ulp(self, c: Candidate) -> float:
+        """The worst error of a candidate, each point's divided by its allowance."""
+        return float(np.max((2.0**c.bits - 1) / self.allowance))
+
+    def price(self, c: Candidate) -> float:
+        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * len(c.moves)
+
+    def good(self) -> list[Candidate]:
+        """Candidates within the target, the best first."""
+        found = [c for c in self.pool.values() if self.ulp(c) <= self.target]
+        return sorted(found, key=lambda c: (self.price(c), c.serial))
+
+    def run(self) -> None:
+        """Grow the beam until the target is met and further rounds bring nothing cheaper."""
+        quiet, before = 0, float("inf")
+        for _ in range(DEPTH):
+            self.excuse()
+            good = self.good()
+            if good:
+                price = self.price(good[0])
+                quiet = quiet + 1 if price > before - 0.5 else 0
+                before = min(before, price)
+                if quiet >= AFTER:
+                    return
+            front = self.front()
+            if good:
+                front = _unique([*[c for c in good[:4] if c.serial not in self.expanded], *front[: BEAM // 2]])
+            if not front:
+                return
+            for parent in front:
+                if self.budget.spent(len(self.pool)):
+                    self.excuse()
+                    return
+                self.grow(parent)
+        self.excuse()
+
+
+def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return list({c.serial: c for c in candidates}.values())
+
+
+def _moderate(whole: Judge) -> evaluate.Evaluator:
+    """The points of ordinary magnitude in float64, where a side condition can be read off."""
+    table = np.stack(list(whole.env.values())) if whole.env else np.zeros((0, whole.count))
+    size = np.abs(table)
+    ordinary = np.all((size == 0) | ((size >= 2.0**-10) & (size <= 32)), axis=0)
+    inside = ordinary & np.isfinite(whole.truth)
+    if inside.sum() < 8:
+        inside = np.isfinite(whole.truth)
+    return evaluate.Evaluator({n: c[inside] for n, c in whole.env.items()}, FORMATS["float64"])
+
+
+@dataclass(frozen=True)
+class _Collecting:
+    """The macro rewrite that collects a sum or product; shaped like a rule."""
+
+    name: str
+    pattern: Term
+    replacement: Term
+    collected: frozenset[Term] = frozenset()
+    conditions: tuple[Term, ...] = ()
+    words: str = "collect like parts"
+    reason_latex: str = r"\text{collect}"
+    condition: str = ""
+
+
+def _all_rewrites(term: Term) -> Iterator[Rewrite]:
+    yield from rewrites(term, _rules)
+    for t in walk(term):
+        if t.op in ("add", "sub", "mul", "div"):
+            found = collect(t)
+            if found is not t:
+                yield Rewrite(_Collecting("collect", t, found), term, t, found, replace(term, {t: found}), ())
+
+
+def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), seeds: tuple[Term, ...] = (),
+              dtype: str = "float32", time_limit: float = 20.0, candidates: int = 2400,
+              ) -> tuple[tuple[Step, ...], StableForm]:
+    """A stable form of an elementwise formula, and the steps from the definition to it.
+
+    definition: a scalar term over `arguments`; order: what it is the derivative of (it sets the
+    target). seeds: other forms known to be equal. The form is in the machine's vocabulary and
+    never measures worse than the definition; where nothing better is found it is the definition.
+    Raises ValueError for a term that is not a scalar.
+    """
+    if definition.sort != "scalar":
+        raise ValueError("only a scalar formula can be stabilized here")
+    fmt = FORMATS[dtype]
+    target = TARGETS[min(len(order), 2)]
+    sight = judge(definition, arguments, fmt, POINTS, 1)
+    if not sight.count or not any(True for _ in leaves(definition)):
+        return _as_given(definition, arguments, order)
+    sight = _finite(sight)
+    fresh = _finite(judge(definition, arguments, fmt, FRESH, 2))
+    edges = judge(definition, arguments, fmt, FRESH // 4, 3, infinite=True)
+    budget = Budget(candidates, time_limit)
+    answer: Answer | None = None
+    for _ in range(3):
+        search = Search(sight, budget, target)
+        search.plant(definition, ())
+        for seed in seeds:
+            search.plant(seed, (Move.equal(definition, seed),))
+        search.run()
+        answer = _answer(search, definition, arguments, edges)
+        failed = _failures(answer, fresh, target)
+        if not len(failed) or budget.spent(0):
+            break
+        sight = sight.with_points(fresh, failed)
+    assert answer is not None
+    return _report(answer, definition, arguments, order, sight, fresh, target)
+
+
+def _finite(whole: Judge) -> Judge:
+    keep = np.isfinite(whole.truth)
+    return Judge(whole.definition, {n: c[keep] for n, c in whole.env.items()}, whole.truth[keep], whole.fmt)
+
+
+def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[tuple[Step, ...], StableForm]:
+    form = StableForm(machine(definition), definition, arguments, order, None, "unchanged", "it was not measured")
+    return (), form
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The chosen form: moves from the definition, then into the machine's vocabulary, guards last."""
+
+    moves: tuple[Move, ...]
+    term: Term
+    ulp: float
+    pieces: int = 1
+
+
+def _answer(search: Search, definition: Term, arguments: tuple[Argument, ...], edges: Judge) -> Answer:
+    """One piece within the target; else pieces; else the best there is. Never worse than the definition."""
+    good = search.good()
+    root = next(iter(search.pool.values()))
+    if not good:
+        split = best_split(search)
+        if split is not None:
+            return _piecewise(search, split, definition, arguments)
+        best = min(search.pool.values(), key=lambda c: (round(np.log2(1 + search.ulp(c)), 1), search.price(c), c.serial))
+        if search.ulp(best) >= search.ulp(root):
+            best = root
+        good = [best]
+    elif search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
+        good = [root]
+    finalists = [_finished(search, c, arguments) for c in good[:12] if search.price(c) <= search.price(good[0]) + 25]
+    wrong = [int((edges.ulps(a.term) > 64 * search.target).sum()) if edges.count else 0 for a in finalists]
+    return finalists[int(np.argmin(wrong))]
+
+
+def _finished(search: Search, c: Candidate, arguments: tuple[Argument, ...]) -> Answer:
+    moves = _pruned(search, c)
+    final = moves[-1].after if moves else c.term if not c.moves else c.machine
+    start = moves[0].before if moves else c.term
+    term = replayed(start, moves) or final
+    moves = (*moves, *(from_rewrite(step) for step in expansion(term)))
+    term = machine(term)
+    guarded = guard(term, arguments)
+    if guarded is not term:
+        moves = (*moves, Move.guard(term, guarded))
+    return Answer(moves, guarded, search.ulp(c))
+
+
+def _pruned(search: Search, c: Candidate) -> tuple[Move, ...]:
+    """The path without the steps that it does not need."""
+    moves = list(c.moves)
+    i = 0
+    while i < len(moves) and len(moves) > 1:
+        shorter = moves[:i] + moves[i + 1:]
+        again = replayed(moves[0].before, shorter)
+        if again is not None:
+            form = machine(again)
+            errors = search.judge.ulps(form) / search.allowance
+            if cost(form) <= c.cost and float(errors.max()) <= search.ulp(c) + 1e-9:
+                moves = list(_rewired(moves[0].before, shorter))
+                continue
+        i += 1
+    return tuple(moves)
+
+
+def _rewired(start: Term, moves: Iterable[Move]) -> Iterator[Move]:
+    term = start
+    for move in moves:
+        made = move.on(term)
+        assert made is not None
+        yield made
+        term = made.after
+
+
+def _piecewise(search: Search, split: Piecewise, definition: Term, arguments: tuple[Argument, ...]) -> Answer:
+    """Split first, then rewrite each piece along its own path."""
+    pieces: list[Term] = [definition] * len(split.candidates)
+    moves: list[Move] = []
+    before = definition
+    after = split.join(pieces)
+    moves.append(Move.split(before, after, split.words(), split.latex()))
+    for i, c in enumerate(split.candidates):
+        for move in (*_pruned(search, c), *()):
+            pieces[i] = move.after
+            before, after = after, split.join(pieces)
+            moves.append(move.inside(before, after))
+    term = after
+    moves += [from_rewrite(step) for step in expansion(term)]
+    term = machine(term)
+    guarded = guard(term, arguments)
+    if guarded is not term:
+        moves.append(Move.guard(term, guarded))
+    return Answer(tuple(moves), guarded, split.ulp, len(pieces))
+
+
+def _failures(answer: Answer, fresh: Judge, target: float) -> np.ndarray:
+    """Fresh points at which the answer is off by more than the target and more than their conditioning."""
+    errors = fresh.ulps(answer.term)
+    suspects = np.nonzero(errors > max(target, answer.ulp))[0]
+    suspects = suspects[np.argsort(-errors[suspects], kind="stable")][:40]
+    return np.array([i for i in suspects if errors[i] > max(target, answer.ulp) * fresh.condition(int(i))], dtype=np.int64)
+
+
+def _report(answer: Answer, definition: Term, arguments: tuple[Argument, ...], order: Order, sight: Judge, fresh: Judge,
+            target: float) -> tuple[tuple[Step, ...], StableForm]:
+    before, after = fresh.measurement(definition), fresh.measurement(answer.term)
+    steps = tuple(_steps(answer.moves, arguments, fresh))
+    left = ""
+    verdict: str
+    if after.ulp <= target:
+        verdict = "stable"
+    else:
+        excused = _excused(answer.term, fresh, target)
+        if excused.ulp <= target:
+            verdict, left = "stable", f"{after.ulp:.3g} ulp at {after.where}, where the formula itself is ill-conditioned"
+        else:
+            verdict, left = "improved", f"{after.ulp:.3g} ulp at {after.where}"
+    if answer.term is definition:
+        verdict = "unchanged"
+    assert verdict in ("stable", "improved", "unchanged")
+    del before, sight
+    return steps, StableForm(answer.term, definition, arguments, order, after, verdict, left)  # type: ignore[arg-type]
+
+
+def _excused(term: Term, fresh: Judge, target: float) -> Measurement:
+    errors = fresh.ulps(term)
+    allowance = np.ones(fresh.count)
+    for i in np.nonzero(errors > target)[0][:200]:
+        allowance[i] = max(1.0, fresh.condition(int(i)))
+    return fresh.measurement(term, allowance)
+
+
+def _steps(moves: Iterable[Move], arguments: tuple[Argument, ...], fresh: Judge) -> Iterator[Step]:
+    for move in moves:
+        yield Step(move.name, move.before, move.after, move.source, move.result, move.condition, move.words, move.latex,
+                   prove.evidence(move, arguments), fresh.measurement(move.before), fresh.measurement(move.after))

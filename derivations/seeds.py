@@ -1,0 +1,249 @@
+"""Seeds: equal forms of a formula that are worth starting from, found by algebra rather than by search.
+
+Recognition applies rules that only ever help (log of a logistic function is a softplus..) until
+none fits. The normal forms bring a formula over one denominator with e^u, or the logistic
+function of u, as one symbol. The decay form does so on either side of u = 0 with e^-|u|, which
+cannot overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flint
+from lossmith.derivations import terms
+from lossmith.derivations.match import Rewrite, build, index, rewrites
+from lossmith.derivations.polynomial import (
+    Quotient,
+    TooLarge,
+    canon,
+    factored,
+    factors_of,
+    in_powers,
+    leading_sign,
+    quotient,
+    write,
+    written,
+)
+from lossmith.derivations.rules import BY_NAME
+from lossmith.derivations.terms import ONE, TWO, ZERO, Term, make, walk
+
+RECOGNITIONS = (
+    "log-of-exp", "exp-of-log", "logistic", "logistic-numerator", "logistic-ratio", "logistic-slope",
+    "softmax-of-two", "complement", "log-sigmoid", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
+    "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
+    "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
+    "cancel-into", "expm1", "log1p", "log1p-negative", "sign-times-self",
+    "over-abs",
+)
+_recognitions = index([BY_NAME[n] for n in RECOGNITIONS])
+DEGREE = 8  # the highest power of e^u that a normal form may hold
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One equal form: the named step that leads to it from `source`."""
+
+    name: str
+    words: str
+    latex: str
+    source: Term
+    term: Term
+
+
+def recognized(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
+    """The chain of rewrites by rules that only ever help; `allowed` judges their side conditions."""
+    chain: list[Rewrite] = []
+    for _ in range(24):
+        step = next((r for r in rewrites(term, _recognitions) if r.after.size <= term.size + 2 and allowed(r)), None)
+        if step is None:
+            break
+        chain.append(step)
+        term = step.after
+    return chain
+
+
+def _mapped(term: Term, change: Callable[[Term], Term]) -> Term:
+    """`change` applied to every node, arguments first."""
+    done: dict[int, Term] = {}
+    for t in walk(term):
+        made = t if not t.args else build(t.op, *(done[a.id] for a in t.args))
+        done[t.id] = change(made)
+    return done[term.id]
+
+
+def _exponential(t: Term) -> Term:
+    """Logistic and hyperbolic functions through exp, leaving softplus and logarithms alone."""
+    if not t.args:
+        return t
+    a = t.args[0]
+    if t.op == "sigmoid":
+        return terms.div(ONE, terms.add(ONE, make("exp", build("neg", a))))
+    if t.op == "expm1":
+        return terms.sub(make("exp", a), ONE)
+    grown, decayed = make("exp", a), make("exp", build("neg", a))
+    if t.op == "tanh":
+        return terms.div(terms.sub(grown, decayed), terms.add(grown, decayed))
+    if t.op in ("cosh", "sinh"):
+        return terms.div(make("add" if t.op == "cosh" else "sub", grown, decayed), TWO)
+    return t
+
+
+def through_exp(term: Term) -> Term:
+    """The term with its logistic and hyperbolic functions written through exp."""
+    return _mapped(term, _exponential)
+
+
+def _base(t: Term) -> tuple[Term, int] | None:
+    """exp(k u) as (u, k)."""
+    p = canon(t)
+    if len(p) != 1:
+        return None
+    ((m, _),) = p.items()
+    return (m[0][0].args[0], m[0][1]) if len(m) == 1 and m[0][0].op == "exp" else None
+
+
+def _logistic(t: Term) -> Term:
+    """exp(u) as s/(1 - s), s the logistic function of u."""
+    if t.op != "exp":
+        return t
+    found = _base(t)
+    if found is None:
+        return t
+    s = make("sigmoid", found[0])
+    odds = terms.div(s, terms.sub(ONE, s))
+    return terms.power(odds, terms.const(found[1]))
+
+
+def _complements(t: Term) -> Term:
+    if t.op == "sub":
+        for one, other, sign in ((t.args[0], t.args[1], 1), (t.args[1], t.args[0], -1)):
+            if one is ONE and other.op == "sigmoid":
+                s = make("sigmoid", build("neg", other.args[0]))
+                return s if sign > 0 else terms.neg(s)
+    return t
+
+
+def normal_forms(term: Term) -> Iterator[Seed]:
+    """The formula over one denominator, factored: as it stands, in e^u, in the logistic function of u."""
+    through = through_exp(term)
+    starts = [("", term), ("exp", through)]
+    if any(t.op == "exp" for t in walk(through)):
+        starts.append(("logistic", _mapped(through, _logistic)))
+    for kind, start in starts:
+        try:
+            found = factored(start)
+        except (TooLarge, ZeroDivisionError, flint.DomainError, AssertionError):
+            continue
+        if kind == "logistic":
+            found = _mapped(found, _complements)
+        what = {"": "", "exp": ", e^u as one symbol", "logistic": ", the logistic function as one symbol"}[kind]
+        tex = {"": "", "exp": r"\text{ in } e^{u}", "logistic": r"\text{ in } \sigma(u)"}[kind]
+        if found is not term:
+            yield Seed("common-denominator", f"bring everything over one denominator{what}, and factor",
+                       r"\text{over one denominator}" + tex, term, found)
+
+
+def decay_form(term: Term) -> Iterator[Seed]:
+    """For a formula rational in e^u for one u: both signs of u through e^-|u|."""
+    try:
+        q = quotient(through_exp(term))
+    except (TooLarge, ZeroDivisionError, flint.DomainError):
+        return
+    places = [i for i, a in enumerate(q.atoms) if a.op == "exp"]
+    if len(places) != 1 or q.top == 0:
+        return
+    place = places[0]
+    u = q.atoms[place].args[0]
+    decay = make("exp", terms.neg(make("abs", u)))
+    sides = [_Side(q, place, decay, flipped) for flipped in (True, False)]
+    if any(s.degree > DEGREE for s in sides):
+        return
+    (top1, bottom1), (top2, bottom2) = sides[0].quotient(), sides[1].quotient()
+    positive = make("ge", u, ZERO)
+    if bottom1 is bottom2:
+        found = build("div", _choose(positive, top1, top2), bottom1)
+    else:
+        found = _choose(positive, build("div", top1, bottom1), build("div", top2, bottom2))
+    if found is not term:
+        yield Seed("decay", "on either side of zero, through e^-|u|, which cannot overflow",
+                   r"t = e^{-|u|} \text{ on either side of } u = 0", term, found)
+
+
+def _choose(condition: Term, yes: Term, no: Term) -> Term:
+    if yes is no:
+        return yes
+    if yes.op == "neg" and no.op == "neg":
+        return terms.neg(_choose(condition, yes.args[0], no.args[0]))
+    return make("where", condition, yes, no)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of u = 0. Flipped: u >= 0, where e^u is 1 / decay."""
+
+    q: Quotient
+    place: int
+    decay: Term
+    flipped: bool
+
+    @property
+    def degree(self) -> int:
+        return max(int(p.degrees()[self.place]) for p in (self.q.top, self.q.bottom))
+
+    def quotient(self) -> tuple[Term, Term]:
+        top, top_power = self._side(self.q.top)
+        bottom, bottom_power = self._side(self.q.bottom)
+        power = top_power - bottom_power
+        raised = terms.power(self.decay, terms.const(abs(power))) if power else ONE
+        if power > 0:
+            return build("mul", top, raised), bottom
+        return top, build("mul", bottom, raised)
+
+    def _side(self, p: Any) -> tuple[Term, int]:
+        """The factors with e^u replaced, and the power of the decay taken out of them."""
+        coefficient, found = factors_of(self.q, p)
+        out, power = ONE, 0
+        for f, e in found:
+            factor, taken, negative = self._factor(f)
+            power += taken * e
+            if negative and e % 2:
+                coefficient = -coefficient
+            out = build("mul", out, build("mul", factor, factor) if e == 2 else terms.power(factor, terms.const(e)))
+        out = build("mul", terms.const(abs(coefficient)), out)
+        return (out if coefficient > 0 else build("neg", out)), power
+
+    def _factor(self, f: Any) -> tuple[Term, int, bool]:
+        """One factor in powers of the decay, the lowest power taken out; whether its sign was turned."""
+        parts = in_powers(f, self.place)
+        powers = {(-k if self.flipped else k): c for k, c in parts.items()}
+        low = min(powers)
+        negative = leading_sign(self.q, powers[low]) < 0
+        total: Term = ZERO
+        for k in sorted(powers):
+            sign = leading_sign(self.q, powers[k])
+            part = build("mul", written(self.q, powers[k] * sign), _power(self.decay, k - low))
+            total = build("sub" if (sign < 0) != negative else "add", total, part)
+        return total, low, negative
+
+
+def _power(base: Term, k: int) -> Term:
+    out = ONE
+    for _ in range(k):
+        out = terms.mul(out, base)
+    return out
+
+
+def seeds(term: Term) -> Iterator[Seed]:
+    """Every seed of the term, each form once."""
+    seen = {term.id}
+    for make_seeds in (normal_forms, decay_form):
+        for seed in make_seeds(term):
+            if seed.term.id not in seen:
+                seen.add(seed.term.id)
+                yield seed
+
+
+__all__ = ["Seed", "decay_form", "normal_forms", "recognized", "seeds", "through_exp", "write"]
