@@ -120,7 +120,8 @@ def test_a_run_that_is_killed_leaves_the_old_file_and_its_orphan_is_swept(tmp_pa
 
 def test_two_runs_at_once_both_end_well(tmp_path: Path) -> None:
     script = ("import pathlib, sys\nfrom lossmith.codegen.write import write_all\n"
-              "for i in range(60): write_all(pathlib.Path(sys.argv[1]), {f'f{j}': sys.argv[2]*(i+1) for j in range(3)})")
+              "for i in range(60):\n"
+              "    write_all(pathlib.Path(sys.argv[1]), {f'f{j}': sys.argv[2]*(i+1) for j in range(3)})")
     runs = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), mark], stderr=subprocess.PIPE)
             for mark in "ab"]
     deadline = time.monotonic() + 60
