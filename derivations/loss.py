@@ -79,8 +79,8 @@ def probability(name: str, domain: Domain = domains.PROBABILITY, meaning: str = 
 
 
 def target(name: str, domain: Domain, meaning: str = "target") -> Symbol:
-    """What the input is compared with, per example."""
-    return _scalar(name, "target", domain, meaning=meaning)
+    """What the input is compared with, per example. Differentiable unless its domain is a set of values."""
+    return _scalar(name, "target", domain, differentiable=not domain.values, meaning=meaning)
 
 
 def parameter(name: str, domain: Domain, default: str, meaning: str = "parameter") -> Symbol:
@@ -100,7 +100,7 @@ def probabilities(name: str, domain: Domain = domains.SIMPLEX, meaning: str = "p
 
 def targets(name: str, domain: Domain = domains.SIMPLEX, meaning: str = "targets") -> Any:
     """A target per class: a row; a distribution unless another domain is named."""
-    return _row(name, "target", domain, meaning=meaning)
+    return _row(name, "target", domain, differentiable=not domain.values, meaning=meaning)
 
 
 def class_label(name: str, meaning: str = "class index") -> Symbol:
