@@ -80,12 +80,12 @@ def round_scaled(mantissa: int, exponent: int, fmt: Format) -> float:
     size = abs(mantissa)
     top = size.bit_length() - 1 + exponent
     if top > fmt.emax:
-        return math.copysign(math.inf, mantissa)
+        return math.inf if mantissa > 0 else -math.inf
     unit = max(top - fmt.precision + 1, fmt.quantum)
     shift = unit - exponent
     if shift > 0:
         if shift > size.bit_length() + 1:
-            return math.copysign(0.0, mantissa)
+            return 0.0 if mantissa > 0 else -0.0
         half = 1 << (shift - 1)
         rest = size & ((half << 1) - 1)
         size >>= shift
@@ -94,7 +94,7 @@ def round_scaled(mantissa: int, exponent: int, fmt: Format) -> float:
     else:
         size <<= -shift
     if size.bit_length() - 1 + unit > fmt.emax:
-        return math.copysign(math.inf, mantissa)
+        return math.inf if mantissa > 0 else -math.inf
     return math.ldexp(size if mantissa > 0 else -size, unit)
 
 

@@ -1,0 +1,171 @@
+"""Limits: the value of a term at a point where it has none of its own, by approaching that point.
+
+An infinite input is replaced by a magnitude M that dwarfs every finite input, an input at the edge
+of its domain is moved inwards by 1/M; three magnitudes and several relative speeds are tried. What
+grows is infinite, what shrinks is zero, what stays is the value; directions that disagree: NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from lossmith.derivations.anchored import Anchored
+from lossmith.derivations.enclosing import Env, decide_anchored, inputs_of, run, working
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.terms import Term
+from lossmith.derivations.ulp import Format
+
+Speeds = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One number among the inputs: which, its value, and the way into its domain where it is at an edge."""
+
+    name: str
+    index: int | None
+    value: float
+    inward: int  # 1 or -1 at an edge, 0 inside
+    target: bool
+
+    @property
+    def infinite(self) -> bool:
+        return math.isinf(self.value)
+
+
+def _inward(value: float, argument: Argument | None) -> int:
+    """At which edge a value lies. Where the domain is not known, zero is taken for a lower edge."""
+    if argument is None:
+        return 1 if value == 0 else 0
+    domain = argument.domain
+    if domain.nonzero and value == 0:
+        return 0
+    return 1 if value == domain.low else -1 if value == domain.high else 0
+
+
+def places_of(term: Term, env: Env, arguments: Sequence[Argument]) -> list[Place]:
+    """Every number that the term reads, labels left out, in the order of first appearance."""
+    known = {a.name: a for a in arguments}
+    out: list[Place] = []
+    for name, op in inputs_of(term):
+        if op == "label":
+            continue
+        values = list(env[name]) if op == "row" else [env[name]]
+        argument = known.get(name)
+        target = argument is not None and argument.role != "input"
+        for k, v in enumerate(values):
+            x = float(v)
+            out.append(Place(name, k if op == "row" else None, x, 0 if math.isinf(x) else _inward(x, argument), target))
+    return out
+
+
+def moved_sets(places: Sequence[Place]) -> Iterator[list[Place]]:
+    """Which numbers to move, in order: the infinite ones alone; with inputs at an edge; all edges; everything.
+
+    Inputs move before targets: a target of exactly 0 or 1 is data, and stays.
+    """
+    infinite = [p for p in places if p.infinite]
+    edges = [p for p in places if p.inward]
+    seen: set[tuple[Place, ...]] = set()
+    for more in (
+        [], [p for p in edges if not p.target], edges,
+        [p for p in places if not p.infinite and not p.target], [p for p in places if not p.infinite],
+    ):
+        chosen = infinite + more
+        if chosen and tuple(chosen) not in seen:
+            seen.add(tuple(chosen))
+            yield chosen
+
+
+def speeds(count: int) -> list[Speeds]:
+    """Relative speeds of approach: together, rising, falling."""
+    if count == 1:
+        return [(1,)]
+    rising = tuple(1 + k % 3 for k in range(count))
+    return [(1,) * count, rising, tuple(4 - s for s in rising)]
+
+
+def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip: int) -> dict[str, Any]:
+    """The inputs with each place moved: infinities to +-speed * 2**scale, others by speed * 2**-scale."""
+    out: dict[str, Any] = {}
+    for place, s in zip(places, speed, strict=True):
+        if place.infinite:
+            value = Fraction(s << scale) * (1 if place.value > 0 else -1)
+        else:
+            way = place.inward or flip
+            original = env[place.name] if place.index is None else env[place.name][place.index]
+            value = _exact(original) + Fraction(way * s, 1 << scale)
+        if place.index is None:
+            out[place.name] = value
+        else:
+            if place.name not in out:
+                out[place.name] = list(env[place.name])
+            out[place.name][place.index] = value
+    return {**env, **out}
+
+
+def _exact(value: Any) -> Fraction:
+    return value if isinstance(value, Fraction) else Fraction(float(value))
+
+
+def _base_scale(places: Sequence[Place]) -> int:
+    """A power of two that dwarfs products of three finite inputs."""
+    sizes = [abs(math.frexp(p.value)[1]) for p in places if not p.infinite and p.value != 0]
+    return 3 * max(sizes, default=0) + 200
+
+
+def _settle(values: Sequence[Anchored], fmt: Format) -> float | None:
+    """The limit of three values at growing magnitudes; None where it cannot be told."""
+    if any(v.kind is None for v in values):
+        return None
+    rounded = [decide_anchored(v, fmt) for v in values]
+    if rounded[0] is not None and rounded[0] == rounded[1] == rounded[2]:
+        return rounded[0]
+    if any(v.kind != 0 for v in values):
+        return rounded[2] if rounded[1] == rounded[2] else None
+    sizes = [abs(v.ball) for v in values]
+    if sizes[1] > sizes[0] and sizes[2] - sizes[1] > (sizes[1] - sizes[0]) * 0.9:
+        return math.inf if values[2].ball > 0 else -math.inf
+    if sizes[1] < sizes[0] * 0.8 and sizes[2] < sizes[1] * 0.8:
+        return 0.0
+    return rounded[2] if rounded[1] is not None and rounded[1] == rounded[2] else None
+
+
+def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: int, fmt: Format,
+           base: int) -> list[float | None]:
+    """The limit from one direction, one per class for a row."""
+    columns: list[list[Anchored]] = []
+    near = any(not p.infinite for p in places)
+    for scale in (base, base * 3 // 2, base * 9 // 4):
+        with working(max((5 if near else 2) * scale // 2 + 300, 100 - fmt.quantum)):
+            value = run(term, _approach(env, places, speed, scale, flip), False)
+            columns.append(value if isinstance(value, list) else [value])
+    with working(400):
+        return [_settle(three, fmt) for three in zip(*columns, strict=True)]
+
+
+def limit(term: Term, env: Mapping[str, Any], fmt: Format, arguments: Sequence[Argument]) -> list[float | None]:
+    """The limit of a term at a point, one per class for a row; NaN where directions disagree, None where unknown."""
+    places = places_of(term, env, arguments)
+    base = _base_scale(places)
+    settled: list[float | None] = []
+    for chosen in moved_sets(places):
+        flips = (1, -1) if any(not p.infinite and not p.inward for p in chosen) else (1,)
+        found = [_along(term, env, chosen, s, f, fmt, base) for s in speeds(len(chosen)) for f in flips]
+        merged = [_agreed(column) for column in zip(*found, strict=True)]
+        settled = [m if s is None else s for s, m in zip(settled, merged, strict=True)] if settled else merged
+        if None not in settled:
+            break
+    return settled
+
+
+def _agreed(values: Sequence[float | None]) -> float | None:
+    """What all directions that have a limit say; NaN where they differ."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return None
+    return known[0] if all(v == known[0] for v in known) else math.nan
