@@ -27,7 +27,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (what runs this file has not been chosen by pip)
         print("run.py: lossmith needs Python 3.11 or newer: python3.11 run.py ...", file=sys.stderr)
         return 2
     return commands[sys.argv[1]](sys.argv[2:])

@@ -16,7 +16,7 @@ from lossmith import __version__
 from lossmith.errors import EXIT_USAGE, EXIT_WELL, did_you_mean, message, wants_traceback
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction["_Parser"]
 
 FORMATS = ("text", "latex", "markdown", "html", "json")
 COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "doctor", "explain")
