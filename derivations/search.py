@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from lossmith.derivations import evaluate, prove
-from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
+from lossmith.derivations.derivation import Order, StableForm, Step
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, is_machine, machine
@@ -34,6 +35,7 @@ BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds aft
 PER_ULP, PER_STEP = 4.0, 0.5  # what an ulp and a step of derivation weigh beside the cost of a kernel
 GROWTH = 80  # a candidate may be this much larger than what it came from
 _rules = index(RULES)
+Verdict = Literal["stable", "improved", "unchanged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,16 @@ class Search:
         return float(np.max((2.0**c.bits - 1) / self.allowance))
 
     def price(self, c: Candidate) -> float:
-        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * len(c.moves)
+        """What decides between good forms: a kernel's cost, its error, the length of the derivation."""
+        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * (len(c.moves) + len(expansion(c.term)))
+
+    def lower(self, c: Candidate) -> None:
+        """Admit a candidate's machine form, so that the rules can work on that too."""
+        moves = c.moves
+        for step in expansion(c.term):
+            moves = (*moves, from_rewrite(step))
+        if moves is not c.moves:
+            self.admit(c.machine, moves)
 
     def good(self) -> list[Candidate]:
         """Candidates within the target, the best first."""
@@ -176,7 +187,10 @@ class Search:
         for _ in range(DEPTH):
             self.excuse()
             good = self.good()
+            for c in good[:4]:
+                self.lower(c)
             if good:
+                good = self.good()
                 price = self.price(good[0])
                 quiet = quiet + 1 if price > before - 0.5 else 0
                 before = min(before, price)
@@ -267,7 +281,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
             break
         sight = sight.with_points(fresh, failed)
     assert answer is not None
-    return _report(answer, definition, arguments, order, sight, fresh, target)
+    return _report(answer, definition, arguments, order, fresh, target)
 
 
 def _finite(whole: Judge) -> Judge:
@@ -377,36 +391,30 @@ def _failures(answer: Answer, fresh: Judge, target: float) -> np.ndarray:
     return np.array([i for i in suspects if errors[i] > max(target, answer.ulp) * fresh.condition(int(i))], dtype=np.int64)
 
 
-def _report(answer: Answer, definition: Term, arguments: tuple[Argument, ...], order: Order, sight: Judge, fresh: Judge,
-            target: float) -> tuple[tuple[Step, ...], StableForm]:
-    before, after = fresh.measurement(definition), fresh.measurement(answer.term)
-    steps = tuple(_steps(answer.moves, arguments, fresh))
+def _report(answer: Answer, definition: Term, arguments: tuple[Argument, ...], order: Order, fresh: Judge, target: float
+            ) -> tuple[tuple[Step, ...], StableForm]:
+    raw, allowance = fresh.measurement(answer.term), _allowed(answer.term, fresh, target)
+    error = fresh.measurement(answer.term, allowance)
     left = ""
-    verdict: str
-    if after.ulp <= target:
-        verdict = "stable"
-    else:
-        excused = _excused(answer.term, fresh, target)
-        if excused.ulp <= target:
-            verdict, left = "stable", f"{after.ulp:.3g} ulp at {after.where}, where the formula itself is ill-conditioned"
-        else:
-            verdict, left = "improved", f"{after.ulp:.3g} ulp at {after.where}"
-    if answer.term is definition:
-        verdict = "unchanged"
-    assert verdict in ("stable", "improved", "unchanged")
-    del before, sight
-    return steps, StableForm(answer.term, definition, arguments, order, after, verdict, left)  # type: ignore[arg-type]
+    if error.ulp > target:
+        left = f"{error.ulp:.3g} ulp at {error.where}"
+    elif raw.ulp > target:
+        left = f"the formula itself is ill-conditioned at {raw.where} and nearby: {raw.ulp:.3g} ulp there"
+    verdict: Verdict = "stable" if error.ulp <= target else "unchanged" if answer.term is definition else "improved"
+    steps = tuple(_steps(answer.moves, arguments, fresh, allowance))
+    return steps, StableForm(answer.term, definition, arguments, order, error, verdict, left)
 
 
-def _excused(term: Term, fresh: Judge, target: float) -> Measurement:
-    errors = fresh.ulps(term)
+def _allowed(term: Term, fresh: Judge, target: float) -> Doubles:
+    """What each point's conditioning excuses, where the term misses the target."""
     allowance = np.ones(fresh.count)
-    for i in np.nonzero(errors > target)[0][:200]:
+    for i in np.nonzero(fresh.ulps(term) > target)[0][:200]:
         allowance[i] = max(1.0, fresh.condition(int(i)))
-    return fresh.measurement(term, allowance)
+    return allowance
 
 
-def _steps(moves: Iterable[Move], arguments: tuple[Argument, ...], fresh: Judge) -> Iterator[Step]:
+def _steps(moves: Iterable[Move], arguments: tuple[Argument, ...], fresh: Judge, allowance: Doubles) -> Iterator[Step]:
     for move in moves:
         yield Step(move.name, move.before, move.after, move.source, move.result, move.condition, move.words, move.latex,
-                   prove.evidence(move, arguments), fresh.measurement(move.before), fresh.measurement(move.after))
+                   prove.evidence(move, arguments), fresh.measurement(move.before, allowance),
+                   fresh.measurement(move.after, allowance))
