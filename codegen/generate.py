@@ -142,7 +142,7 @@ def build(task: Task) -> dict[str, str]:
         printer = importlib.import_module(f"lossmith.codegen.targets.{target}")
         for rendered in printer.render(bundle):
             files[rendered.path] = _stamped(rendered, bundle.origin, target)
-    for folder, comment, text in _pages(unit, derivations):
+    for folder, comment, text in _pages(derivations):
         files[f"{folder}/{unit.name}.{folder}"] = provenance.stamp_derivation(
             text, comment, bundle.origin, provenance.template_hash(folder))
     return files
@@ -163,12 +163,12 @@ def _units_of_file(path: str) -> tuple[Any, ...]:
     return tuple(catalogue.load_file(path))
 
 
-def _pages(unit: Any, derivations: Sequence[Any]) -> list[tuple[str, str, str]]:
+def _pages(derivations: Sequence[Any]) -> list[tuple[str, str, str]]:
     """The derivations of a unit, to read: folder, how it writes a comment, text."""
-    title = unit.title.rstrip(".")
-    markdown = "\n".join([f"# {title}\n", *(d.to_markdown().strip("\n") + "\n" for d in derivations)])
-    latex = "\n".join(d.to_latex().strip("\n") + "\n" for d in derivations)
-    return [("md", "<!--", markdown), ("tex", "%", latex)]
+    from lossmith.derivations.typeset.latex import unit_latex
+    from lossmith.derivations.typeset.markdown import unit_markdown
+
+    return [("md", "<!--", unit_markdown(derivations)), ("tex", "%", unit_latex(derivations))]
 
 
 def _catalogue_files(targets: Sequence[str]) -> dict[str, str]:

@@ -46,40 +46,43 @@ def run_derive(options: argparse.Namespace) -> int:
     """One derivation, printed or written."""
     from lossmith.api import derive
 
-    text = _formatted(derive(options.loss, options.of, options.wrt), options.format)
+    derivation = derive(options.loss, options.of, options.wrt)
     if options.output is None:
-        _print_rich(text) if options.format == "text" else print(text)
+        _print_derivation(derivation, options.format)
         return EXIT_WELL
     from lossmith.codegen.write import write_all
 
     target = Path(options.output)
-    write_all(target.parent, {target.name: text.rstrip("\n") + "\n"})
+    write_all(target.parent, {target.name: _formatted(derivation, options.format).rstrip("\n") + "\n"})
     return EXIT_WELL
 
 
-def _print_rich(text: str) -> None:
-    print(text)
+def _print_derivation(derivation: Derivation, form: str) -> None:
+    """On a terminal with colours and to its width; elsewhere as plain text."""
+    if form != "text" or not sys.stdout.isatty():
+        print(_formatted(derivation, form).rstrip("\n"))
+        return
+    from rich.console import Console
+
+    from lossmith.derivations.typeset.text import derivation_rich
+
+    console = Console(highlight=False)
+    console.print(derivation_rich(derivation, max(80, console.width)), end="", soft_wrap=True)
 
 
 def _formatted(derivation: Derivation, form: str) -> str:
+    if form == "html":
+        from lossmith.pages import page
+
+        return page(derivation)
+    if form == "json":
+        from lossmith.derivations.typeset.json import derivation_json
+
+        return json.dumps(derivation_json(derivation), indent=1, ensure_ascii=False, allow_nan=False)
     writers: dict[str, Callable[[], str]] = {
         "text": derivation.to_text, "latex": derivation.to_latex, "markdown": derivation.to_markdown,
-        "html": lambda: _html(derivation),
-        "json": lambda: _json(derivation),
     }
     return writers[form]()
-
-
-def _html(derivation: Derivation) -> str:
-    from lossmith.pages import page
-
-    return page(derivation)
-
-
-def _json(derivation: Derivation) -> str:
-    from lossmith.pages import plain
-
-    return json.dumps(plain(derivation), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def run_generate(options: argparse.Namespace) -> int:
@@ -122,7 +125,7 @@ def run_stabilize(options: argparse.Namespace) -> int:
         if name.strip() in domain:
             raise UsageError(f"'{name.strip()}' has two domains: give it one")
         domain[name.strip()] = value.strip()
-    print(_formatted(stabilize(options.formula, domain, options.wrt), options.format))
+    _print_derivation(stabilize(options.formula, domain, options.wrt), options.format)
     return EXIT_WELL
 
 

@@ -124,7 +124,7 @@ def test_doctor_says_what_is_here(command: Run) -> None:
 def test_a_derivation_is_written_to_a_file(command: Run, tmp_path: Path) -> None:
     said = command("derive", "mean_squared_error", "--of", "gradient", "--format", "markdown", "-o", "mse.md")
     assert said.returncode == 0 and said.stdout == "", said.stderr
-    assert "Squared error" in (tmp_path / "mse.md").read_text(encoding="utf-8")
+    assert "## Gradient by x" in (tmp_path / "mse.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["text", "latex", "markdown", "html", "json"])
@@ -136,7 +136,7 @@ def test_every_format_prints(form: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_stabilize_finds_a_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["stabilize", "log(1 + exp(x))", "--domain", "x=real", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["verdict"] == "stable" and found["error"]["ulp"] < 4
+    assert found["form"]["verdict"] == "stable" and found["form"]["error"]["ulp"] < 4
 
 
 LOSS = '''"""A loss of the user's own."""
