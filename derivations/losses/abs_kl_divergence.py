@@ -1,14 +1,15 @@
 """Absolute Kullback-Leibler divergence: sum |(p - q) log(p / q)|, both held above eps."""
 
 from lossmith.derivations import (
-    POSITIVE,
     PROBABILITY,
     Abs,
     Loss,
     Max,
+    Rational,
     Reference,
     Sum,
     class_index,
+    interval,
     log,
     parameter,
     probabilities,
@@ -17,7 +18,7 @@ from lossmith.derivations import (
 
 q = probabilities("q", PROBABILITY)
 p = targets("p", PROBABILITY)
-eps = parameter("eps", POSITIVE, "eps", "the least probability")
+eps = parameter("eps", interval(0, Rational(1, 2), open_low=True), "eps", "the least probability")
 i = class_index("i")
 above_q, above_p = Max(q[i], eps), Max(p[i], eps)
 

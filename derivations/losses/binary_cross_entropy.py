@@ -1,9 +1,9 @@
 """Binary cross entropy: a probability against a target in [0, 1], with the clip policies that libraries use."""
 
 from lossmith.derivations import (
-    POSITIVE,
     Loss,
     Max,
+    Rational,
     Reference,
     Variant,
     clip,
@@ -17,7 +17,7 @@ from lossmith.derivations import (
 
 p = probability("p")
 z = target("z", interval(0, 1))
-eps = parameter("eps", POSITIVE, "eps", "distance kept from 0 and from 1")
+eps = parameter("eps", interval(0, Rational(1, 2), open_low=True), "eps", "distance kept from 0 and from 1")
 floor = parameter("floor", interval("-inf", 0, open_low=True), "-100", "the least value of a logarithm")
 
 

@@ -2,15 +2,16 @@
 
 from lossmith.derivations import (
     NONNEGATIVE,
-    POSITIVE,
     PROBABILITY,
     Loss,
+    Rational,
     Reference,
     Sum,
     Variant,
     class_index,
     clip,
     clip_through,
+    interval,
     log,
     parameter,
     probabilities,
@@ -19,7 +20,7 @@ from lossmith.derivations import (
 
 q = probabilities("q", PROBABILITY)
 t = targets("t", NONNEGATIVE, meaning="targets: a distribution, or any non-negative weights")
-eps = parameter("eps", POSITIVE, "eps", "distance kept from 0 and from 1")
+eps = parameter("eps", interval(0, Rational(1, 2), open_low=True), "eps", "distance kept from 0 and from 1")
 i = class_index("i")
 
 LOSS = Loss(
