@@ -9,8 +9,9 @@ from lossmith.derivations.polynomial import ordered
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.terms import MACHINE, Term, replace, walk
 
-# Pairs first: two logistic functions of opposite arguments share one exponential and one square.
-PAIRS = tuple(BY_NAME[n] for n in ("sigmoid-product",))
+# These first: two logistic functions of opposite arguments share one exponential and one square,
+# and an argument of known sign needs no choice.
+FIRST = tuple(BY_NAME[n] for n in ("sigmoid-product", "sigmoid-of-size", "sigmoid-of-minus-size"))
 SINGLE: Mapping[str, Rule] = {
     "sigmoid": BY_NAME["sigmoid-by-sign"],
     "softplus": BY_NAME["softplus-by-sign"],
@@ -44,7 +45,7 @@ def cost(term: Term) -> float:
     return total
 
 
-_pairs = index(PAIRS)
+_first = index(FIRST)
 _done: dict[int, tuple[Rewrite, ...]] = {}
 
 
@@ -59,7 +60,7 @@ def expansion(term: Term) -> tuple[Rewrite, ...]:
 def _expand(term: Term) -> list[Rewrite]:
     steps: list[Rewrite] = []
     while True:
-        pair = next(rewrites(term, _pairs), None) if any(t.op == "sigmoid" for t in walk(term)) else None
+        pair = next(rewrites(term, _first), None) if any(t.op == "sigmoid" for t in walk(term)) else None
         step = pair or _single(term)
         if step is None:
             return steps

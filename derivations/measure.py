@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 from lossmith.derivations import balls, evaluate, points, ulp
 from lossmith.derivations.derivation import Measurement
 from lossmith.derivations.loss import Argument
@@ -25,6 +26,16 @@ def bits(ulps: Doubles) -> Doubles:
     """Errors in ulp as bits lost, at most WORST_BITS."""
     with np.errstate(all="ignore"):
         return np.minimum(np.log2(1 + ulps), WORST_BITS)
+
+
+def apart(got: npt.ArrayLike, truth: npt.ArrayLike, fmt: Format) -> Doubles:
+    """|got - truth| / ulp(truth); infinite where just one of them is NaN or infinite."""
+    a, b = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        unit = ulp.ulp_of(b, fmt)
+        out = np.abs(a / unit - b / unit)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.asarray(np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), out, np.inf)), dtype=np.float64)
 
 
 @dataclass
@@ -53,8 +64,8 @@ class Judge:
         return np.broadcast_to(np.asarray(self.evaluator(term), dtype=np.float64), self.truth.shape)
 
     def ulps(self, term: Term) -> Doubles:
-        """The term's distance from the truth, in ulp, at every point."""
-        return ulp.distance(self.value(term), self.truth, self.fmt)
+        """|term - truth| in ulp of the truth, at every point."""
+        return apart(self.value(term), self.truth, self.fmt)
 
     def point(self, i: int) -> dict[str, float]:
         return {name: float(column[i]) for name, column in self.env.items()}
@@ -73,7 +84,9 @@ class Judge:
 
     def condition(self, i: int) -> float:
         """How many ulp the truth moves when one input moves by half an ulp: what no form can avoid."""
-        return self._conditions.setdefault(i, self._condition(i)) if i not in self._conditions else self._conditions[i]
+        if i not in self._conditions:
+            self._conditions[i] = self._condition(i)
+        return self._conditions[i]
 
     @cached_property
     def _conditions(self) -> dict[int, float]:
@@ -86,8 +99,8 @@ class Judge:
             for sign in (-1, 1):
                 moved = points.step(value, sign, self.fmt)
                 there = balls.truth(self.definition, {**here, name: moved}, self.fmt)
-                if math.isfinite(there):
-                    worst = max(worst, float(ulp.distance(there, self.truth[i], self.fmt)) / 2)
+                if isinstance(there, float) and math.isfinite(there):
+                    worst = max(worst, float(apart(there, self.truth[i], self.fmt)) / 2)
         return worst
 
     def with_points(self, other: Judge, chosen: Sequence[int]) -> Judge:

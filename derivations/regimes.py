@@ -62,13 +62,18 @@ def quantities(judge: Judge, candidates: Sequence[Candidate]) -> list[Term]:
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1:]]
         for a, b in pairs:
             found += [sub(var(a), var(b)), make("abs", sub(var(a), var(b)))]
+    inner = [t for t in walk(judge.definition) if t.op in ("div", "sub", "add", "mul") and t.size <= 7]
+    found += [q for t in inner if _plain(t) for q in (t, make("abs", t))]
     for c in candidates[:4]:
         for t in walk(c.term):
             if t.op in ("exp", "expm1", "log1p", "softplus", "sigmoid", "log1pmx", "sinh") and t.args[0].size <= 9:
-                inner = t.args[0].args[0] if t.args[0].op == "neg" else t.args[0]
-                if inner.op != "const":
-                    found += [inner, make("abs", inner)]
-    return list(dict.fromkeys(found))[:14]
+                u = t.args[0].args[0] if t.args[0].op == "neg" else t.args[0]
+                found += [u, make("abs", u)]
+    return [q for q in dict.fromkeys(found) if q.op != "const"][:16]
+
+
+def _plain(term: Term) -> bool:
+    return all(t.op in ("add", "sub", "mul", "div", "neg", "var", "const") for t in walk(term))
 
 
 def simplest(low: float, high: float) -> tuple[Fraction, float] | None:

@@ -40,10 +40,10 @@ Verdict = Literal["stable", "improved", "unchanged"]
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One form: how it was reached, what the machine computes for it, and its errors in bits."""
+    """One form: how it was reached, what the machine computes for it (guarded), and its errors in bits."""
 
     term: Term
-    machine: Term
+    form: Term
     moves: tuple[Move, ...]
     bits: Doubles
     cost: float
@@ -76,6 +76,7 @@ class Search:
     """The pool of candidates for one formula, and the beam over it."""
 
     judge: Judge
+    arguments: tuple[Argument, ...]
     budget: Budget
     target: float
     pool: dict[int, Candidate] = field(default_factory=dict)
@@ -90,8 +91,9 @@ class Search:
         """Whether side conditions hold on the moderate points (they are proved on the final path only)."""
         for condition in conditions:
             left, right = (self.moderate(a) for a in condition.args)
-            held = np.asarray(self.moderate(condition)) | np.isnan(left) | np.isnan(right)
-            if not held.all():
+            # The closure of the condition: what holds inside holds at the edge by continuity.
+            broken = {"gt": left < right, "ge": left < right, "lt": left > right, "le": left > right}.get(condition.op)
+            if broken is not None and np.any(broken):
                 return False
         return True
 
@@ -100,7 +102,7 @@ class Search:
         key = ordered(term).id
         if key in self.pool:
             return None
-        form = machine(term)
+        form = guard(machine(term), self.arguments)
         made = Candidate(term, form, moves, bits(self.judge.ulps(form)), cost(form), len(self.pool))
         self.pool[key] = made
         return made
@@ -174,7 +176,7 @@ class Search:
         for step in expansion(c.term):
             moves = (*moves, from_rewrite(step))
         if moves is not c.moves:
-            self.admit(c.machine, moves)
+            self.admit(machine(c.term), moves)
 
     def good(self) -> list[Candidate]:
         """Candidates within the target, the best first."""
@@ -262,15 +264,15 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     fmt = FORMATS[dtype]
     target = TARGETS[min(len(order), 2)]
     sight = judge(definition, arguments, fmt, POINTS, 1)
-    if not sight.count or not any(True for _ in leaves(definition)):
-        return _as_given(definition, arguments, order)
+    if not any(True for _ in leaves(definition)) or not sight.count:
+        return _as_given(definition, arguments, order, sight)
     sight = _finite(sight)
     fresh = _finite(judge(definition, arguments, fmt, FRESH, 2))
     edges = judge(definition, arguments, fmt, FRESH // 4, 3, infinite=True)
     budget = Budget(candidates, time_limit)
     answer: Answer | None = None
     for _ in range(3):
-        search = Search(sight, budget, target)
+        search = Search(sight, arguments, budget, target)
         search.plant(definition, ())
         for seed in seeds:
             search.plant(seed, (Move.equal(definition, seed),))
@@ -289,9 +291,14 @@ def _finite(whole: Judge) -> Judge:
     return Judge(whole.definition, {n: c[keep] for n, c in whole.env.items()}, whole.truth[keep], whole.fmt)
 
 
-def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[tuple[Step, ...], StableForm]:
-    form = StableForm(machine(definition), definition, arguments, order, None, "unchanged", "it was not measured")
-    return (), form
+def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order, sight: Judge,
+              ) -> tuple[tuple[Step, ...], StableForm]:
+    """A constant, or a formula that has no value at any point: nothing to search for."""
+    moves = tuple(from_rewrite(step) for step in expansion(definition))
+    error = sight.measurement(machine(definition)) if sight.count else None
+    left = "" if sight.count else "the formula has no value at any point that was tried"
+    form = StableForm(machine(definition), definition, arguments, order, error, "unchanged", left)
+    return tuple(_steps(moves, arguments, sight, np.ones(sight.count))), form
 
 
 @dataclass(frozen=True)
@@ -325,9 +332,7 @@ def _answer(search: Search, definition: Term, arguments: tuple[Argument, ...], e
 
 def _finished(search: Search, c: Candidate, arguments: tuple[Argument, ...]) -> Answer:
     moves = _pruned(search, c)
-    final = moves[-1].after if moves else c.term if not c.moves else c.machine
-    start = moves[0].before if moves else c.term
-    term = replayed(start, moves) or final
+    term = moves[-1].after if moves else c.term
     moves = (*moves, *(from_rewrite(step) for step in expansion(term)))
     term = machine(term)
     guarded = guard(term, arguments)
@@ -344,7 +349,7 @@ def _pruned(search: Search, c: Candidate) -> tuple[Move, ...]:
         shorter = moves[:i] + moves[i + 1:]
         again = replayed(moves[0].before, shorter)
         if again is not None:
-            form = machine(again)
+            form = guard(machine(again), search.arguments)
             errors = search.judge.ulps(form) / search.allowance
             if cost(form) <= c.cost and float(errors.max()) <= search.ulp(c) + 1e-9:
                 moves = list(_rewired(moves[0].before, shorter))
