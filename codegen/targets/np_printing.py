@@ -1,0 +1,208 @@
+"""How NumPy writes terms: the table of operations, literals, and the helpers that each operation needs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from flint import arb, ctx, fmpq
+from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.derivations.terms import COMPARISONS, Term, number, show, walk
+
+# Python's binding strengths: comparisons, |, &, sums, products, signs.
+_COMPARE, _OR, _AND, _SUM, _PRODUCT, _SIGN = 1, 2, 3, 4, 5, 6
+
+
+def _compare(sign: str) -> Form:
+    return Form(f"{{0}} {sign} {{1}}", _COMPARE, (_OR, _OR))
+
+
+# Functions whose float32 loops in NumPy are up to 3 ulp off, or differ between machines.
+FUNCTIONS: Mapping[str, str] = {
+    "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "log1p": "np.log1p",
+    "sinh": "np.sinh", "cosh": "np.cosh", "tanh": "np.tanh",
+    "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh",
+    "sin": "np.sin", "cos": "np.cos", "tan": "np.tan",
+    "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan", "pow": "np.power",
+}
+# Functions that NumPy lacks; Python's own serve, element by element.
+SCALAR_FUNCTIONS = ("erf", "erfc", "lgamma", "digamma")
+TABLE: Mapping[str, Form] = {
+    "add": infix("+", _SUM), "sub": infix("-", _SUM), "mul": infix("*", _PRODUCT), "div": infix("/", _PRODUCT),
+    "neg": Form("-{0}", _SIGN, (_SIGN,)),
+    "max": call("np.maximum", 2), "min": call("np.minimum", 2), "abs": call("np.abs"), "sign": call("np.sign"),
+    "sqrt": call("np.sqrt"),
+    **{name: call(f"_{name}", 2 if name == "pow" else 1) for name in (*FUNCTIONS, *SCALAR_FUNCTIONS)},
+    **{name: call(f"_{name}") for name in ("log1pmx", "expm1mx")},
+    **{name: call(f"_{name}", 2) for name in ("xlogy", "absorb", "gap", "exp_diff")},
+    "where": call("_select", 3),
+    "lt": _compare("<"), "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
+    "eq": _compare("=="), "ne": _compare("!="),
+    "and": infix("&", _AND), "or": infix("|", _OR), "not": Form("~{0}", _SIGN, (_SIGN,)),
+}
+# What each helper of the template calls in its turn.
+CALLS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(FUNCTIONS, ("in_double",)),
+    **dict.fromkeys(SCALAR_FUNCTIONS, ("each",)),
+    "log1pmx": ("in_double", "select"), "expm1mx": ("in_double", "select"),
+    "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": (), "absorb": (), "gap": (), "select": (),
+    "in_double": (), "each": (), "vanish": (), "total": (), "below": ("total", "select"),
+    "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
+}
+
+
+def helpers_of(terms: Iterable[Term], more: Iterable[str] = ()) -> frozenset[str]:
+    """The helpers that printed terms call, and those that these call."""
+    todo = [*(t.op for t in walk(*terms)), *more]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name in CALLS and name not in found:
+            found.add(name)
+            todo += CALLS[name]
+    return frozenset(found)
+
+
+def literal(value: Fraction) -> str:
+    """A rational as Python source: exact where a float can be, else the quotient of two integers."""
+    if value.denominator == 1 and abs(value) < 2**53:
+        return str(value.numerator)
+    try:
+        near = float(value)
+    except OverflowError:
+        return "np.inf" if value > 0 else "-np.inf"
+    if Fraction(near) == value or Fraction(repr(near)) == value:
+        return repr(near)
+    return f"{value.numerator} / {value.denominator}"
+
+
+def literal_level(text: str) -> int:
+    """How tightly a literal binds."""
+    return _PRODUCT if " / " in text else _SIGN if text.startswith("-") else ATOM
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds a printed term: how leaves read, and how a constant gets the working type."""
+
+    leaf: Callable[[Term], str]
+    typed: str  # "{0}" stands for the constant
+
+
+@dataclass
+class Constants:
+    """Constants that are no rationals, named and computed once, at the top of the module."""
+
+    values: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> (literal, meaning)
+
+    def name(self, term: Term) -> str:
+        """The name of a constant subterm's value, entered on first use."""
+        meaning = show(term)
+        word = re.sub(r"[^A-Z0-9]+", "_", meaning.upper()).strip("_")
+        name = f"_{word}"
+        while self.values.get(name, ("", meaning))[1] != meaning:
+            name += "_"
+        self.values[name] = (repr(_value(term)), meaning)
+        return name
+
+
+def _value(term: Term) -> float:
+    """The float64 nearest a constant term, by ball arithmetic."""
+    before = ctx.prec
+    ctx.prec = 200
+    try:
+        return float(_ball(term))
+    finally:
+        ctx.prec = before
+
+
+def _ball(term: Term) -> arb:
+    if term.op == "const":
+        return arb(fmpq(number(term).numerator, number(term).denominator))
+    if term.op == "pi":
+        return arb.pi()
+    args = [_ball(a) for a in term.args]
+    if term.op in _BALLS:
+        return _BALLS[term.op](*args)
+    return getattr(args[0], term.op)(*args[1:])
+
+
+_BALLS: Mapping[str, Callable[..., arb]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "neg": lambda a: -a, "pow": lambda a, b: a**b, "abs": abs, "sign": lambda a: a.sgn(),
+    "absorb": lambda a, b: a * b, "gap": lambda a, b: a - b, "exp_diff": lambda a, b: (a - b).exp(),
+    "xlogy": lambda a, b: a * b.log(), "log1pmx": lambda a: a.log1p() - a, "expm1mx": lambda a: a.expm1() - a,
+}
+_VARYING = frozenset({"var", "row", "label", "position", "count", "where", *COMPARISONS})
+
+
+def is_constant(term: Term) -> bool:
+    """Whether a term is the same number for every input."""
+    return not any(t.op in _VARYING for t in walk(term))
+
+
+class NumpyPrinter(Printer):
+    """Prints terms as NumPy. Constants fold; class indices compare as integers, count as floats."""
+
+    def __init__(self, constants: Constants) -> None:
+        super().__init__("np", TABLE)
+        self.constants = constants
+
+    def write(self, term: Term, context: Context) -> str:
+        """A term as an expression that needs no brackets around it."""
+        return self._text(term, context, 0)
+
+    def _text(self, term: Term, context: Context, outer: int) -> str:
+        if is_constant(term):
+            text = literal(number(term)) if term.op == "const" else self.constants.name(term)
+            return f"({text})" if literal_level(text) < outer else text
+        if not term.args:
+            text = context.leaf(term)
+            return f"{text}.astype(np.float64)" if term.op in ("label", "position") else text
+        form = self.table[term.op]
+        inner = form.inner + (0,) * len(term.args)
+        args = [self._text(a, context, inner[i]) for i, a in enumerate(term.args)]
+        if term.op in COMPARISONS and all(a.op in ("label", "position") for a in term.args):
+            args = [context.leaf(a) for a in term.args]
+        if term.op == "where" and all(is_constant(a) for a in term.args[1:]):
+            args[1] = context.typed.format(args[1])
+        text = form.text.format(*args)
+        return f"({text})" if form.level < outer else text
+
+
+SERIES_REACH = {"log1pmx": (Fraction(-3, 5), Fraction(1)), "expm1mx": (Fraction(-1), Fraction(1))}
+
+
+def series(name: str, precision: int) -> tuple[Fraction, ...]:
+    """Coefficients, highest first, of the series that serves where a helper's difference cancels.
+
+    log1pmx(a) = s (2 w P(w) - a), s = a/(2 + a), w = s^2, P(w) = sum w^k / (2 k + 3);
+    expm1mx(a) = a^2 P(a), P(a) = sum a^k / (k + 2)!. As many terms as leave out less than
+    2^-(precision + 2) of the whole within SERIES_REACH.
+    """
+    low, high = SERIES_REACH[name]
+    if name == "log1pmx":
+        reach = max((a / (2 + a)) ** 2 for a in (low, high))
+        term = lambda k: Fraction(1, 2 * k + 3)  # noqa: E731
+    else:
+        reach = max(-low, high)
+        factorials = [Fraction(1, 2)]
+        for k in range(3, 40):
+            factorials.append(factorials[-1] / k)
+        term = factorials.__getitem__
+    found: list[Fraction] = []
+    while not found or term(len(found)) * reach ** len(found) > Fraction(1, 2 ** (precision + 2)) * term(0) / 2:
+        found.append(term(len(found)))
+    return tuple(reversed(found))
+
+
+def digamma_series() -> tuple[Fraction, ...]:
+    """B(2k) / (2k) for k = 8 .. 1: digamma(a) = log a - 1/(2a) - sum of these over a^(2k)."""
+    bernoulli = [Fraction(1)]
+    for n in range(1, 17):
+        row = sum((Fraction(math.comb(n + 1, k)) * b for k, b in enumerate(bernoulli)), Fraction(0))
+        bernoulli.append(-row / (n + 1))
+    return tuple(bernoulli[2 * k] / (2 * k) for k in range(8, 0, -1))
