@@ -35,6 +35,14 @@ LIMIT = 500
 
 
 @dataclass(frozen=True)
+class Licence:
+    """A unit sum that was used: of which argument, and the source with the zero that it licenses added."""
+
+    name: str
+    term: Term
+
+
+@dataclass(frozen=True)
 class Rewrite:
     """One rule applied: the whole before and after, and the part that changed."""
 
@@ -43,6 +51,7 @@ class Rewrite:
     after: Term
     source: Term
     result: Term
+    licence: Licence | None = None
 
 
 class Rewriter:
@@ -54,7 +63,7 @@ class Rewriter:
         self.pending: dict[Term, Expr] = {}
         self.known: dict[Expr, Term] = {}
         self.rewrites: list[Rewrite] = []
-        self.licences: list[str] = []
+        self.licensed: tuple[str, Expr] | None = None
         self.divergences: list[tuple[Term, Term, Term]] = []
 
     # ---- what rules ask for
@@ -77,11 +86,11 @@ class Rewriter:
                 return str(w.term.value)
         return None
 
-    def divergence(self, w: Expr, share: Term) -> Term:
-        """w log(w/q) - w + q, which is never negative."""
+    def divergence(self, w: Expr, k: Expr, share: Term) -> Term:
+        """w log(w/q) - w + q, which is never negative; k is what multiplies its sum."""
         licensed = self.unit(w)
-        if licensed is not None and licensed not in self.licences:
-            self.licences.append(licensed)
+        if licensed is not None:
+            self.licensed = licensed, self.algebra.mul(k, self.algebra.sub(ONE, self.algebra.sum(w)))
         weight = to_term(w)
         body = add(sub(node("xlogy", (weight, div(weight, share))), weight), share)
         self.divergences.append((body, weight, share))
@@ -106,9 +115,18 @@ class Rewriter:
             if template is not None:
                 after = replace(whole, {pending: template})
                 shown = self.render
-                self.rewrites.append(Rewrite(rule, shown(whole), shown(after), to_term(e), shown(template)))
+                licence = self._licence(e)
+                self.rewrites.append(Rewrite(rule, shown(whole), shown(after), to_term(e), shown(template), licence))
                 return after
         return replace(whole, {pending: self._structure(e)})
+
+    def _licence(self, e: Expr) -> Licence | None:
+        """The unit sum that the last rule used, if it used one."""
+        if self.licensed is None:
+            return None
+        name, zero = self.licensed
+        self.licensed = None
+        return Licence(name, add(to_term(e), to_term(zero)))
 
     def render(self, term: Term) -> Term:
         """A term with every hole filled by what it stands for."""

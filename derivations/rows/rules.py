@@ -48,7 +48,7 @@ class Holes(Protocol):
 
     def unit(self, w: Expr) -> str | None: ...
 
-    def divergence(self, w: Expr, share: Term) -> Term: ...
+    def divergence(self, w: Expr, k: Expr, share: Term) -> Term: ...
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,25 @@ def partial_complement(e: Expr, h: Holes) -> Term | None:
 
 def half_split(e: Expr, h: Holes) -> Term | None:
     """W p - w: above one half, p is 1 - others, and W - w is exact or large."""
-    if e.op != "add" or e.sort != "row" or len(e.args) != 2:
+    if e.op != "add":
         return None
+    for flipped in (False, True):
+        made = _half_split(h.algebra.neg(e) if flipped else e, h)
+        if made is not None:
+            return neg(made) if flipped else made
+    return None
+
+
+def _half_split(e: Expr, h: Holes) -> Term | None:
     algebra = h.algebra
-    for first, second in (e.args, e.args[::-1]):
+    for first in terms_of(e):
+        weight = algebra.neg(algebra.sub(e, first))
         for f in factors(first):
             found = is_softmax(f, algebra)
             total = without(first, f, algebra)
-            weight = algebra.neg(second)
-            if found is None or total.sort == "row" or weight.has_exp or not algebra.nonnegative(weight):
+            if found is None or total.sort == "row" or any(n.op == "exp" for n in x.walk(weight)):
+                continue
+            if not algebra.nonnegative(weight) or not algebra.nonnegative(total):
                 continue
             share, beyond = forms.share(*found), forms.others(*found)
             w, t = h.hole(total), h.hole(weight)
@@ -228,7 +238,7 @@ def bregman(e: Expr, h: Holes) -> Term | None:
             logs = algebra.sum(algebra.mul(w, algebra.sub(algebra.log(w), a)))
             left = algebra.sub(e, algebra.mul(k, algebra.add(logs, algebra.mul(algebra.sum(w), lse))))
             if size(left) <= size(e) - 3:
-                body = h.divergence(w, forms.share(a, lse))
+                body = h.divergence(w, k, forms.share(a, lse))
                 return add(mul(h.hole(k), node("sum", (body,))), h.hole(left))
     return None
 

@@ -1,0 +1,185 @@
+"""Finding the stable form of a row formula: the log domain, the rules of rows, then each elementwise part.
+
+A formula whose sums are plain sums of elementwise bodies is as stable as its bodies, which the
+scalar search takes; every other formula goes through the algebra of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lossmith.derivations.derivation import Evidence, Order, StableForm, Step
+from lossmith.derivations.domains import PROBABILITY, Domain
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.rows.algebra import Algebra
+from lossmith.derivations.rows.elementwise import machine_row, stabilize_part
+from lossmith.derivations.rows.evidence import enclosed, measure
+from lossmith.derivations.rows.expr import to_term
+from lossmith.derivations.rows.licence import one_sum, unit_sums
+from lossmith.derivations.rows.rewriter import Rewriter
+from lossmith.derivations.rows.shape import reduces, separable
+from lossmith.derivations.rows.signs import may_cancel
+from lossmith.derivations.terms import FUNCTIONS, NAMED, Term, name_of, node, replace, show, walk
+
+TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second derivative
+
+
+@dataclass
+class Path:
+    """The steps so far, and the form that they have reached."""
+
+    arguments: tuple[Argument, ...]
+    term: Term
+    definition: Term
+    steps: list[Step] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def move(self, rule: str, after: Term, source: Term, result: Term, reason: str, latex: str,
+             condition: str = "", evidence: Evidence | None = None) -> None:
+        """One more step; without evidence of its own, balls must show it."""
+        if after is self.term:
+            return
+        shown = evidence or enclosed(self.term, after, self.arguments)
+        self.steps.append(Step(rule, self.term, after, source, result, condition, reason, latex, (shown,)))
+        self.term = after
+
+    def assume(self, rule: str, after: Term, source: Term, result: Term, reason: str, latex: str, condition: str) -> None:
+        """A step that a declared domain licenses: from here on, this is the definition."""
+        evidence = Evidence("proved", f"by the declared domain: {condition}")
+        self.move(rule, after, source, result, reason, latex, condition, evidence)
+        self.definition = after
+
+
+def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = (),
+              dtype: str = "float32") -> tuple[tuple[Step, ...], StableForm]:
+    """A stable form of a formula over the class axis, and the steps from the definition to it.
+
+    definition: a scalar or a row, in the vocabulary of definitions; order: what it is the
+    derivative of. `form.definition` is what the form equals exactly: the definition itself, or,
+    where a declared unit sum was used, the definition with that sum put in (the first steps say
+    how); `form.remaining` names what may still cancel.
+    """
+    path = Path(tuple(arguments), definition, definition)
+    if separable(definition):
+        _bodies(path, order)
+    else:
+        _algebraic(path, order)
+    return tuple(path.steps), _form(path, order, dtype)
+
+
+def _form(path: Path, order: Order, dtype: str) -> StableForm:
+    error = measure(path.term, path.definition, path.arguments, dtype)
+    target = TARGETS[min(len(order), 2)]
+    remarks = list(path.remarks)
+    if error.ulp > target:
+        domains = {a.name: a.domain for a in path.arguments}
+        loose = may_cancel(path.term, domains)
+        cause = f"; {show(loose[0])} may cancel" if loose else ""
+        remarks.insert(0, f"{error.ulp:.3g} ulp at {error.where}{cause}")
+    verdict = "stable" if error.ulp <= target else "improved" if path.steps else "unchanged"
+    return StableForm(path.term, path.definition, path.arguments, order, error, verdict,  # type: ignore[arg-type]
+                      "; ".join(remarks))
+
+
+def _algebraic(path: Path, order: Order) -> None:
+    algebra = Algebra(path.arguments)
+    start = algebra.read(path.term)
+    normal = to_term(start)
+    path.move("log-domain", normal, path.term, normal, "exponentials meet their logarithms; sums of exponentials "
+              "become log-sum-exps", r"\text{in the log domain}")
+    rewriter = Rewriter(algebra, algebra.domains)
+    final = rewriter.run(start)
+    for r in rewriter.rewrites:
+        before, licence = r.before, r.licence
+        if licence is not None:
+            told = f"sum({licence.name}) = 1"
+            path.assume("unit-sum", replace(before, {r.source: licence.term}), r.source, licence.term,
+                        f"{licence.name} sums to one, so 1 - sum({licence.name}) may be added",
+                        rf"\textstyle\sum_k {licence.name}_k = 1", told)
+            path.remarks.append(f"uses {told}: where it fails by rounding, the value differs by as much")
+        path.move(r.rule.name, r.after if licence is None else replace(path.term, {licence.term: r.result}),
+                  r.source if licence is None else licence.term, r.result, r.rule.reason, r.rule.latex,
+                  r.rule.condition)
+    atoms = {share: ("share", PROBABILITY) for _, _, share in rewriter.divergences}
+    atoms |= {weight: ("weight", PROBABILITY) for _, weight, _ in rewriter.divergences if weight.args}
+    path.move("as-computed", final, path.term, final, "in the operations of the machine", r"\text{as computed}")
+    for body in _elementwise_bodies(path.term, atoms):
+        _polish(path, body, atoms, order)
+    whole = machine_row(path.term)
+    path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
+
+
+def _elementwise_bodies(term: Term, atoms: dict[Term, tuple[str, Domain]]) -> list[Term]:
+    """The bodies of plain sums that hold a function and read nothing of the row but atoms."""
+    found: dict[Term, None] = {}
+    for t in walk(term):
+        if t.op == "sum":
+            body = replace(t.args[0], {a: node("row", (), f"@{i}") for i, a in enumerate(atoms)})
+            if not reduces(body) and any(n.op in FUNCTIONS or n.op in NAMED or n.op == "abs" for n in walk(body)):
+                found[t.args[0]] = None
+    return list(found)
+
+
+def _polish(path: Path, part: Term, atoms: dict[Term, tuple[str, Domain]], order: Order) -> None:
+    """Put the scalar search's steps for one part into the whole."""
+    moved, final, form = stabilize_part(part, atoms, path.arguments, order)
+    whole, here = path.term, part
+    for rule, step, before, after in moved:
+        made = replace(path.term, {before: after})
+        path.move(rule, made, before, after, step.reason, step.reason_latex, step.condition,
+                  step.evidence[0] if step.evidence else None)
+        here = after
+    if here is not final:
+        path.move("as-computed", replace(whole if here is part else path.term, {here: final}), here, final,
+                  "in the operations of the machine", r"\text{as computed}")
+    if form.remaining:
+        path.remarks.append(form.remaining)
+
+
+def _bodies(path: Path, order: Order) -> None:
+    """Plain sums: one sum, the licence of unit sums where terms would cancel, then each body."""
+    if path.term.sort == "scalar" and reduces(path.term):
+        merged = one_sum(path.term)
+        if merged is not None:
+            path.move("one-sum", merged, path.term, merged, "sums over the same classes are one sum",
+                      r"\text{one sum over the classes}")
+        _licensed(path)
+        for body in dict.fromkeys(t.args[0] for t in walk(path.term) if t.op == "sum"):
+            _polish(path, body, {}, order)
+    elif order and order[-1] == "tangent":
+        _along_tangents(path, order)
+    elif path.term.args:
+        _polish(path, path.term, {}, order)
+    whole = machine_row(path.term)
+    path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
+
+
+def _licensed(path: Path) -> None:
+    for total in [t for t in walk(path.term) if t.op == "sum"]:
+        found = unit_sums(total.args[0], path.arguments)
+        if found is None:
+            continue
+        told = " = ".join(f"sum({n})" for n in found.names) + " = 1"
+        result = node("sum", (found.body,))
+        path.assume("unit-sums", replace(path.term, {total: result}), total, result,
+                    f"{found.added}, whose sum is zero, is added: every term is then non-negative, and zero only "
+                    f"where {' = '.join(found.names)}", found.latex, told)
+        path.remarks.append(f"uses {told}: where it fails by rounding, the value differs by as much")
+
+
+def _along_tangents(path: Path, order: Order) -> None:
+    """A Hessian-vector product: each tangent's factor is a second derivative, stable in its own right."""
+    from lossmith.derivations.partial import partial, times
+    from lossmith.derivations.terms import ZERO, add, leaves
+
+    whole = ZERO
+    for tangent in [t for t in leaves(path.term) if name_of(t).startswith("tangent_")]:
+        factor = partial(path.term, tangent)
+        if factor.args:
+            _, factor, form = stabilize_part(factor, {}, path.arguments, order)
+            if form.remaining:
+                path.remarks.append(form.remaining)
+        whole = add(whole, times(factor, tangent))
+    path.move("by-tangent", whole, path.term, whole, "the factor of each tangent in its stable form",
+              r"\text{each factor in its stable form}")

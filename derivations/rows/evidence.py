@@ -1,0 +1,102 @@
+"""Evidence and measurement for row formulas: balls at small rows, errors in ulp on rows that seek trouble."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lossmith.derivations import balls, points, ulp
+from lossmith.derivations.derivation import Evidence, Measurement
+from lossmith.derivations.domains import Domain
+from lossmith.derivations.evaluate import evaluate
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.terms import Term, leaves, name_of
+from lossmith.derivations.ulp import FORMATS
+
+CLASSES = (1, 2, 3, 7)  # small rows: every rule's structure shows with three classes
+ROWS = 8  # of each size, for evidence
+MEASURED = ((1, 6), (2, 18), (5, 24), (40, 12))  # (classes, rows) for measuring
+Drawn = tuple[dict[str, Any], list[float], int]  # a row, the truth there, the number of classes
+
+
+def enclosed(before: Term, after: Term, arguments: Sequence[Argument]) -> Evidence:
+    """Ball arithmetic on both sides at small random rows. Raises ArithmeticError where they differ."""
+    count = 0
+    for env in sample_rows(tuple(arguments)):
+        if not balls.overlaps(before, after, env):
+            raise ArithmeticError(f"a step changed the value: {before} and {after} at {env}")
+        count += 1
+    return Evidence("enclosed", f"balls overlap at rows of {', '.join(map(str, CLASSES))} classes", count)
+
+
+@cache
+def sample_rows(arguments: tuple[Argument, ...]) -> tuple[dict[str, Any], ...]:
+    """Finite rows inside the domains; nothing is assumed of their sums."""
+    rng = random.Random(7)
+    return tuple({a.name: _drawn(a, classes, rng) for a in arguments} for classes in CLASSES for _ in range(ROWS))
+
+
+def _drawn(a: Argument, classes: int, rng: random.Random) -> Any:
+    if a.role == "label":
+        return rng.randrange(classes)
+    if a.axis == "class":
+        values = [_value(a.domain, rng) for _ in range(classes)]
+        if a.domain.values and not any(values):  # a row of zeros has no distribution
+            values[rng.randrange(classes)] = float(a.domain.values[-1])
+        return values
+    return _value(a.domain, rng)
+
+
+def _value(domain: Domain, rng: random.Random) -> float:
+    if domain.values:
+        return float(rng.choice(domain.values))
+    low, high = max(float(domain.low), -9.0), min(float(domain.high), 9.0)
+    return rng.uniform(low + (high - low) / 64, high - (high - low) / 64)
+
+
+def measure(form: Term, definition: Term, arguments: Sequence[Argument], dtype: str = "float32") -> Measurement:
+    """The worst error of a form against the truth of the definition, on rows that seek trouble."""
+    fmt = FORMATS[dtype]
+    worst, where, count = 0.0, "", 0
+    for env, expected, classes in _truths(definition, tuple(arguments), dtype):
+        with np.errstate(all="ignore"):
+            got = np.atleast_1d(np.asarray(evaluate(form, env, fmt, classes), dtype=np.float64))
+        truth = np.asarray(expected)
+        got, truth = np.broadcast_arrays(got, truth)
+        known = ~np.isnan(truth)
+        count += int(known.sum())
+        errors = ulp.distance(got[known], truth[known], fmt)
+        if errors.size and float(errors.max()) > worst:
+            worst, where = float(errors.max()), _words(env, definition)
+    return Measurement(dtype, worst, where, count)
+
+
+@cache
+def _truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) -> tuple[Drawn, ...]:
+    return tuple(_draw_truths(definition, arguments, dtype))
+
+
+def _draw_truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) -> Iterator[Drawn]:
+    used = {name_of(t) for t in leaves(definition)}
+    chosen = [a for a in arguments if a.name in used]
+    if not any(a.axis == "class" for a in chosen):
+        return
+    fmt = FORMATS[dtype]
+    for classes, count in MEASURED:
+        for env in points.row_samples(chosen, classes, count, 1, fmt, infinite=False):
+            listed = {n: v.tolist() for n, v in env.items()}
+            expected = balls.truth(definition, listed, fmt, arguments)
+            yield env, (expected if isinstance(expected, list) else [expected]), classes
+
+
+def _words(env: dict[str, Any], definition: Term) -> str:
+    parts = []
+    for name, value in env.items():
+        shown = np.atleast_1d(value)
+        text = ", ".join(f"{v:.6g}" for v in shown[:4]) + (", .." if len(shown) > 4 else "")
+        parts.append(f"{name} = {text}" if np.ndim(value) == 0 else f"{name} = [{text}]")
+    return "; ".join(parts)
