@@ -387,6 +387,14 @@ def _factors(q: Quotient, p: Any, writer: Callable[[Poly], Term]) -> tuple[Fract
     return coefficient, out
 
 
+def vanishes(q: Quotient) -> bool:
+    """Whether the quotient is zero, squares of roots replaced by what stands under them."""
+    try:
+        return not _without_roots(_poly(q, q.top))
+    except TooLarge:
+        return False
+
+
 def factors_of(q: Quotient, p: Any) -> tuple[Fraction, list[tuple[Any, int]]]:
     """A side of a quotient as a coefficient and its irreducible factors with their powers."""
     c, found = p.factor()

@@ -20,7 +20,7 @@ from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
 from lossmith.derivations.moves import Move
-from lossmith.derivations.polynomial import TooLarge, canon, quotient
+from lossmith.derivations.polynomial import TooLarge, canon, quotient, vanishes
 from lossmith.derivations.ranges import Range, ranges
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.seeds import through_exp
@@ -202,7 +202,7 @@ def same_quotient(a: Term, b: Term) -> bool:
     if canon(a) == canon(b):
         return True
     try:
-        return bool(quotient(through_exp(build("sub", a, b))).top == 0)
+        return vanishes(quotient(through_exp(build("sub", a, b))))
     except (TooLarge, ZeroDivisionError, flint.DomainError):
         return False
 

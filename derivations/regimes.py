@@ -83,7 +83,7 @@ def simplest(low: float, high: float) -> tuple[Fraction, float] | None:
             return value, 0.05 * i
     if low < 0 < high or not (math.isfinite(low) and math.isfinite(high)):
         return None
-    for exponent in range(-40, 41):
+    for exponent in range(-30, 31):
         for sign in (1, -1):
             value = sign * Fraction(2) ** exponent
             if low < float(value) <= high:
@@ -106,7 +106,7 @@ def best_split(search: Search) -> Piecewise | None:
     best: Piecewise | None = None
     for quantity in quantities(judge, pool):
         value = np.broadcast_to(judge.evaluator(quantity), judge.truth.shape)
-        if not np.isfinite(value).all():
+        if np.isnan(value).any():
             continue
         for found in _pieces(quantity, value, table, costs, pool):
             if best is None or found.rank < best.rank:

@@ -31,6 +31,7 @@ from lossmith.derivations.ulp import FORMATS, Doubles
 
 POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
+REPAIRS = 2  # how often fresh points at which the answer fails are added, and the search goes on
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
 PER_ULP, PER_STEP = 4.0, 0.5  # what an ulp and a step of derivation weigh beside the cost of a kernel
 GROWTH = 80  # a candidate may be this much larger than what it came from
@@ -153,14 +154,22 @@ class Search:
             chosen.append(rest[best])
         return chosen
 
-    def excuse(self) -> None:
-        """Allow each point what its own conditioning costs, as far as no candidate does better."""
+    def excuse(self, fully: bool = False) -> None:
+        """Allow each point what its own conditioning costs, as far as no candidate does better.
+
+        Fully: where the leading candidates fail, all that conditioning costs. A single form that
+        loses no more than its inputs do is worth more than pieces chosen point by point.
+        """
         pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
         table = 2.0 ** np.array([c.bits for c in pool]) - 1
         reached = np.min(table, axis=0)
         poor = np.nonzero(reached > self.target / 2)[0]
         for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
             self.allowance[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+        for errors in table[:10] if fully and not self.good() else ():
+            failing = np.nonzero((errors > self.target * self.allowance) & (self.judge.truth != 0))[0]
+            for i in failing if len(failing) <= self.judge.count // 3 else ():
+                self.allowance[i] = max(self.allowance[i], self.judge.condition(int(i)))
 
     def ulp(self, c: Candidate) -> float:
         """The worst error of a candidate, each point's divided by its allowance."""
@@ -178,6 +187,21 @@ class Search:
         if moves is not c.moves:
             self.admit(machine(c.term), moves)
 
+    def shortfall(self, c: Candidate) -> tuple[float, float, int]:
+        """The order of candidates that all miss the target: how much is lost over all points, then the price."""
+        lost = np.log2(1 + (2.0**c.bits - 1) / self.allowance)
+        over = np.maximum(lost - np.log2(1 + self.target), 0)
+        return round(float(over.mean()) + 0.05 * float(over.max()), 2), self.price(c), c.serial
+
+    def again(self, judge: Judge) -> Search:
+        """The same search on more points, from where this one got to."""
+        other = Search(judge, self.arguments, self.budget, self.target)
+        kept = [c for c in self.pool.values() if not c.moves]
+        kept += self.good()[:40] + sorted(self.pool.values(), key=lambda c: c.score)[:200]
+        for c in _unique(kept):
+            other.admit(c.term, c.moves)
+        return other
+
     def good(self) -> list[Candidate]:
         """Candidates within the target, the best first."""
         found = [c for c in self.pool.values() if self.ulp(c) <= self.target]
@@ -186,8 +210,8 @@ class Search:
     def run(self) -> None:
         """Grow the beam until the target is met and further rounds bring nothing cheaper."""
         quiet, before = 0, float("inf")
-        for _ in range(DEPTH):
-            self.excuse()
+        for depth in range(DEPTH):
+            self.excuse(fully=depth >= 2)
             good = self.good()
             for c in good[:4]:
                 self.lower(c)
@@ -205,10 +229,10 @@ class Search:
                 return
             for parent in front:
                 if self.budget.spent(len(self.pool)):
-                    self.excuse()
+                    self.excuse(fully=True)
                     return
                 self.grow(parent)
-        self.excuse()
+        self.excuse(fully=True)
 
 
 def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -270,20 +294,23 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     fresh = _finite(judge(definition, arguments, fmt, FRESH, 2))
     edges = judge(definition, arguments, fmt, FRESH // 4, 3, infinite=True)
     budget = Budget(candidates, time_limit)
-    answer: Answer | None = None
-    for _ in range(3):
-        search = Search(sight, arguments, budget, target)
-        search.plant(definition, ())
-        for seed in seeds:
-            search.plant(seed, (Move.equal(definition, seed),))
-        search.run()
-        answer = _answer(search, definition, arguments, edges)
+    search = Search(sight, arguments, budget, target)
+    search.plant(definition, ())
+    for seed in seeds:
+        search.plant(seed, (Move.equal(definition, seed),))
+    answer = _found(search, edges)
+    for _ in range(REPAIRS):
         failed = _failures(answer, fresh, target)
         if not len(failed) or budget.spent(0):
             break
-        sight = sight.with_points(fresh, failed)
-    assert answer is not None
+        search = search.again(sight := sight.with_points(fresh, failed))
+        answer = _found(search, edges)
     return _report(answer, definition, arguments, order, fresh, target)
+
+
+def _found(search: Search, edges: Judge) -> Answer:
+    search.run()
+    return _answer(search, edges)
 
 
 def _finite(whole: Judge) -> Judge:
@@ -311,31 +338,28 @@ class Answer:
     pieces: int = 1
 
 
-def _answer(search: Search, definition: Term, arguments: tuple[Argument, ...], edges: Judge) -> Answer:
+def _answer(search: Search, edges: Judge) -> Answer:
     """One piece within the target; else pieces; else the best there is. Never worse than the definition."""
     good = search.good()
     root = next(iter(search.pool.values()))
     if not good:
         split = best_split(search)
         if split is not None:
-            return _piecewise(search, split, definition, arguments)
-        best = min(search.pool.values(), key=lambda c: (round(np.log2(1 + search.ulp(c)), 1), search.price(c), c.serial))
-        if search.ulp(best) >= search.ulp(root):
-            best = root
-        good = [best]
+            return _piecewise(search, split)
+        good = [min(search.pool.values(), key=search.shortfall)]
     elif search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
         good = [root]
-    finalists = [_finished(search, c, arguments) for c in good[:12] if search.price(c) <= search.price(good[0]) + 25]
+    finalists = [_finished(search, c) for c in good[:12] if search.price(c) <= search.price(good[0]) + 25]
     wrong = [int((edges.ulps(a.term) > 64 * search.target).sum()) if edges.count else 0 for a in finalists]
     return finalists[int(np.argmin(wrong))]
 
 
-def _finished(search: Search, c: Candidate, arguments: tuple[Argument, ...]) -> Answer:
+def _finished(search: Search, c: Candidate) -> Answer:
     moves = _pruned(search, c)
     term = moves[-1].after if moves else c.term
     moves = (*moves, *(from_rewrite(step) for step in expansion(term)))
     term = machine(term)
-    guarded = guard(term, arguments)
+    guarded = guard(term, search.arguments)
     if guarded is not term:
         moves = (*moves, Move.guard(term, guarded))
     return Answer(moves, guarded, search.ulp(c))
@@ -367,22 +391,23 @@ def _rewired(start: Term, moves: Iterable[Move]) -> Iterator[Move]:
         term = made.after
 
 
-def _piecewise(search: Search, split: Piecewise, definition: Term, arguments: tuple[Argument, ...]) -> Answer:
+def _piecewise(search: Search, split: Piecewise) -> Answer:
     """Split first, then rewrite each piece along its own path."""
+    definition = search.judge.definition
     pieces: list[Term] = [definition] * len(split.candidates)
     moves: list[Move] = []
     before = definition
     after = split.join(pieces)
     moves.append(Move.split(before, after, split.words(), split.latex()))
     for i, c in enumerate(split.candidates):
-        for move in (*_pruned(search, c), *()):
+        for move in _pruned(search, c):
             pieces[i] = move.after
             before, after = after, split.join(pieces)
             moves.append(move.inside(before, after))
     term = after
     moves += [from_rewrite(step) for step in expansion(term)]
     term = machine(term)
-    guarded = guard(term, arguments)
+    guarded = guard(term, search.arguments)
     if guarded is not term:
         moves.append(Move.guard(term, guarded))
     return Answer(tuple(moves), guarded, split.ulp, len(pieces))
