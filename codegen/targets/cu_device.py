@@ -1,0 +1,119 @@
+"""Which parts of the device library a kernel needs, and the series in them: constants computed here, exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lossmith.codegen.targets.cu_printing import PI, hexadecimal, single, split
+from lossmith.derivations.ulp import FORMATS, round_fraction
+
+LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
+# In the order in which they are printed; what each needs before it.
+PARTS: dict[str, tuple[str, ...]] = {
+    "pair": (), "scale": ("pair",), "exp": ("scale",), "log": ("scale",), "roots": ("pair",),
+    "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
+    "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
+    "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
+    "elements": ("storage",), "rows": ("teams", "sums"),
+}
+OF_OPERATION = {
+    "exp": "exp", "expm1": "exp", "log": "log", "log1p": "log", "sqrt": "roots", "pow": "powers",
+    **dict.fromkeys(("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"), "hyperbolic"),
+    **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
+    "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
+}
+
+
+def parts_for(operations: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+    """The parts that some operations need, with what those need, in printing order."""
+    wanted = [OF_OPERATION[op] for op in sorted(operations) if op in OF_OPERATION]
+    wanted += ["guarded", *more]
+    seen: set[str] = set()
+    while wanted:
+        part = wanted.pop()
+        if part not in seen:
+            seen.add(part)
+            wanted += PARTS[part]
+    return tuple(p for p in PARTS if p in seen)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One constant as text: for float, for double, and as the two halves of a pair."""
+
+    single: str
+    double: str
+    pair: str
+
+
+def constant(value: Fraction) -> Constant:
+    high, low = split(value)
+    return Constant(hexadecimal(high, "f"), hexadecimal(round_fraction(value, FORMATS["float64"])),
+                    f"{hexadecimal(high, 'f')}, {hexadecimal(low, 'f')}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A series for one type: `head` is summed in that type, `tail` (the small terms) in `scalar`."""
+
+    type: str
+    scalar: str
+    head: tuple[Constant, ...]
+    tail: tuple[Constant, ...]
+
+
+PAIR, FLOAT, DOUBLE = "Pair<float>", "float", "double"
+BITS = {FLOAT: 26, DOUBLE: 55, PAIR: 46}  # what a truncated series may miss, relative to its first term
+
+
+def terms_needed(coefficients: Sequence[Fraction], radius: float, bits: int) -> int:
+    """How many terms until the next is below 2^-bits of the first, at the edge of the range."""
+    for n, c in enumerate(coefficients):
+        if n and abs(c / coefficients[0]) * Fraction(radius) ** n < Fraction(1, 2**bits):
+            return n
+    raise ValueError("the series is too short for this precision")
+
+
+def cases(coefficients: Sequence[Fraction], radius: float, types: Sequence[str]) -> tuple[Case, ...]:
+    """The series sum c_n z^n, |z| <= radius, for each type: as many terms as its precision asks for."""
+    made = []
+    for kind in types:
+        count = terms_needed(coefficients, radius, BITS[kind])
+        head = terms_needed(coefficients, radius, BITS[PAIR] - 24) if kind == PAIR else 0
+        texts = [constant(c) for c in coefficients[:count]]
+        made.append(Case(kind, DOUBLE if kind == DOUBLE else FLOAT, tuple(texts[:head]), tuple(texts[head:])))
+    return tuple(made)
+
+
+def _bernoulli(count: int) -> list[Fraction]:
+    numbers = [Fraction(1)]
+    for n in range(1, count + 1):
+        numbers.append(-sum((math.comb(n + 1, k) * numbers[k] for k in range(n)), Fraction(0)) / (n + 1))
+    return numbers
+
+
+def _context() -> dict[str, object]:
+    factorials = [Fraction(1, math.factorial(n + 2)) for n in range(40)]
+    odd = [Fraction(1, 2 * n + 3) for n in range(60)]
+    everything = (FLOAT, DOUBLE, PAIR)
+    high = Fraction(math.floor(LN2 * 2**16), 2**16)  # times any exponent: exact
+    middle, low = split(LN2 - high)
+    bernoulli = _bernoulli(16)
+    return {
+        "exp_tail": cases(factorials, 0.3470, (PAIR,)),
+        "log_tail": cases(odd, 0.0296, (PAIR,)),
+        "log1pmx_tail": cases(odd, 0.1112, everything),
+        "expm1mx_tail": cases(factorials, 1.0, everything),
+        "ln2_high": hexadecimal(float(high), "f"), "ln2_middle": hexadecimal(middle, "f"),
+        "ln2_low": hexadecimal(low, "f"), "ln2_pair": constant(LN2).pair,
+        "log2_e": hexadecimal(single(1 / LN2), "f"),
+        "sqrt_half": hexadecimal(single(Fraction(math.isqrt(2**99), 2**50)), "f"),
+        "pi": constant(PI).double,
+        "bernoulli": [constant(bernoulli[2 * n] / (2 * n)).double for n in range(8, 0, -1)],
+    }
+
+
+CONTEXT = _context()
