@@ -1,0 +1,206 @@
+"""Calling what is audited in one way, whatever it is: a generated module of any target, or any function."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from lossmith.audit.samples import Batch
+from lossmith.audit.subject import Subject
+from lossmith.derivations.ulp import FORMATS, Array
+
+DIAGONAL_CLASSES = 16  # longer rows' second derivatives take one backward pass per class: not by autograd
+
+
+class Unavailable(RuntimeError):  # noqa: N818  (it is a state, not a mistake)
+    """The target cannot be measured here: not generated, or something it needs is not installed."""
+
+
+class Adapter(Protocol):
+    """`name`: the target as reports call it. `tiers`: those it has."""
+
+    name: str
+    tiers: tuple[str, ...]
+
+    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+        """Whether the target computes this output on such a batch."""
+        ...
+
+    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        """The output as float64, one value per example, or (n, classes). Raises Unavailable."""
+        ...
+
+
+def wrt_of(output: str, names: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments that an output differentiates by: `hessian_x_z` -> ("x", "z"). The loss: none."""
+    _, _, rest = output.partition("_")
+    if not rest or output == "loss":
+        return ()
+    if rest in names:
+        return (rest,)
+    for name in names:
+        if rest.startswith(name + "_") and rest[len(name) + 1:] in names:
+            return name, rest[len(name) + 1:]
+    raise KeyError(f"{output} names no argument among {', '.join(names)}")
+
+
+def kind_of(output: str) -> str:
+    """`loss`, `gradient` or `hessian`."""
+    return output.split("_", 1)[0]
+
+
+def _module(target: str, unit: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"lossmith.generated.{target}.{unit}")
+    except ModuleNotFoundError as problem:
+        raise Unavailable(f"generated/{target}/{unit} cannot be imported: {problem}") from None
+
+
+def _kernel_arrays(subject: Subject, batch: Batch, dtype: str) -> list[Array]:
+    kind = FORMATS[dtype].dtype
+    with np.errstate(all="ignore"):
+        return [batch.arrays[a.name] if a.role == "label" else batch.arrays[a.name].astype(kind) for a in subject.given]
+
+
+def _widened(values: Any, subject: Subject, output: str, batch: Batch) -> Array:
+    """A result as float64 in the shape of the truth: an output that reads nothing may come as one value."""
+    got = np.asarray(values).astype(np.float64)
+    rows = (batch.count, batch.classes) if subject.per_class(output) else (batch.count,)
+    return np.array(np.broadcast_to(got, rows))
+
+
+@dataclass
+class NumpyAdapter:
+    """The functions of `lossmith.generated.np.<unit>`."""
+
+    name: str = "np"
+    tiers: tuple[str, ...] = ("fast", "accurate")
+
+    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+        return hasattr(_module("np", subject.name), kind_of(output))
+
+    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        module = _module("np", subject.name)
+        options: dict[str, Any] = {"tier": tier, **batch.parameters}
+        if output != "loss":
+            by = wrt_of(output, {a.name: a for a in subject.given})
+            options["wrt"] = by[0] if len(by) == 1 else by
+        with np.errstate(all="ignore"):
+            values = getattr(module, kind_of(output))(*_kernel_arrays(subject, batch, dtype), **options)
+        return _widened(values, subject, output, batch)
+
+
+@dataclass
+class TorchAdapter:
+    """A function of torch tensors, its derivatives by autograd. By default the generated module's own.
+
+    `function(subject)` gives what to call with the tensors in the order of the arguments, and
+    keywords for tier and parameters; it returns one loss per example.
+    """
+
+    name: str = "pt"
+    tiers: tuple[str, ...] = ("fast", "accurate")
+    function: Callable[[Subject], Callable[..., Any]] | None = None
+
+    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+        by = wrt_of(output, {a.name: a for a in subject.given})
+        if kind_of(output) == "hessian" and subject.is_row:
+            return len(by) == 1 and (batch.classes or 1) <= DIAGONAL_CLASSES
+        return True
+
+    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        torch = _torch()
+        tensors = self._tensors(torch, subject, batch, dtype)
+        options: dict[str, Any] = dict(batch.parameters)
+        if self.function is None:
+            options |= {"tier": tier, "reduction": "none"}
+            function = getattr(_module("pt", subject.name), subject.name)
+        else:
+            function = self.function(subject)
+        by = wrt_of(output, tensors)
+        for name in by:
+            tensors[name].requires_grad_(True)
+        value = function(*tensors.values(), **options)
+        return _widened(_differentiated(torch, value, by, tensors, kind_of(output)), subject, output, batch)
+
+    def _tensors(self, torch: Any, subject: Subject, batch: Batch, dtype: str) -> dict[str, Any]:
+        labels = {a.name for a in subject.given if a.role == "label"}
+        return {
+            a.name: torch.from_numpy(np.array(batch.arrays[a.name])) if a.name in labels
+            else torch.from_numpy(np.array(batch.arrays[a.name])).to(getattr(torch, dtype))
+            for a in subject.given
+        }
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError:
+        raise Unavailable("torch is not installed: pip install torch") from None
+
+
+def _differentiated(torch: Any, value: Any, by: tuple[str, ...], tensors: Mapping[str, Any], kind: str) -> Array:
+    """A loss per example, or its derivative by autograd, as a NumPy array."""
+    if kind == "loss":
+        return _plain(torch, value)
+    first = _gradient(torch, value.sum(), tensors[by[0]], create_graph=kind == "hessian")
+    if kind == "gradient":
+        return _plain(torch, first)
+    second = tensors[by[-1]]
+    if first.ndim == 2:
+        columns = [_gradient(torch, first[:, k].sum(), second, retain_graph=True)[:, k] for k in range(first.shape[1])]
+        return _plain(torch, torch.stack(columns, dim=1))
+    return _plain(torch, _gradient(torch, first.sum(), second))
+
+
+def _gradient(torch: Any, value: Any, by: Any, **options: Any) -> Any:
+    if not value.requires_grad:
+        return torch.zeros_like(by)
+    found = torch.autograd.grad(value, by, allow_unused=True, **options)[0]
+    return torch.zeros_like(by) if found is None else found
+
+
+def _plain(torch: Any, tensor: Any) -> Array:
+    return np.asarray(tensor.detach().to(torch.float64).numpy())
+
+
+@dataclass
+class FunctionAdapter:
+    """Any function of NumPy arrays that computes one output: for auditing what a user wrote."""
+
+    function: Callable[..., Any]
+    output: str = "loss"
+    name: str = "function"
+    tiers: tuple[str, ...] = ("fast",)
+
+    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+        return output == self.output
+
+    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        with np.errstate(all="ignore"):
+            return _widened(self.function(*_kernel_arrays(subject, batch, dtype), **batch.parameters), subject,
+                            output, batch)
+
+
+def torch_function(function: Callable[..., Any], name: str = "torch") -> TorchAdapter:
+    """An adapter for a function of tensors that returns one loss per example."""
+    return TorchAdapter(name, ("fast",), lambda subject: function)
+
+
+def adapter(target: str) -> Adapter:
+    """The adapter of a target: np, pt, or cu on the host harness. Raises Unavailable."""
+    if target == "np":
+        return NumpyAdapter()
+    if target == "pt":
+        return TorchAdapter()
+    if target == "cu":
+        try:
+            made: Adapter = importlib.import_module("lossmith.audit.host").HostAdapter()
+        except ModuleNotFoundError as problem:
+            raise Unavailable(f"the host harness for CUDA is not here: {problem}") from None
+        return made
+    raise ValueError(f"there is no target '{target}': the targets are np, pt, cu")

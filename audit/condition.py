@@ -1,0 +1,88 @@
+"""The condition of a point: how far truth moves when inputs move by half an ulp, near a root of it.
+
+Away from a root no error is excused, however steep the function: a form that carries the low part
+of a difference gets e^-90 right. At a root, a form in the storage format cannot know on which side
+of it the exact inputs lie, and only there the condition number is the measure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from lossmith.audit.measure import Excuse
+from lossmith.audit.samples import Batch
+from lossmith.audit.subject import Subject
+from lossmith.derivations import balls
+from lossmith.derivations.terms import Term
+from lossmith.derivations.ulp import Format, ulp_of
+
+Moves = dict[str, Any]  # per input: a sign, or one per class
+
+
+def _patterns(point: dict[str, Any], names: list[str], k: int | None) -> Iterator[Moves]:
+    """Which way each input moves: one input (or class k of it) alone, the other classes together, all."""
+    still: Moves = {n: 0 if np.ndim(point[n]) == 0 else np.zeros(len(point[n]), dtype=int) for n in names}
+    for n in names:
+        for way in (1, -1):
+            if np.ndim(point[n]) == 0:
+                yield still | {n: way}
+                continue
+            alone = np.zeros(len(point[n]), dtype=int)
+            alone[int(np.argmax(point[n])) if k is None else k] = way
+            yield still | {n: alone}
+            yield still | {n: np.where(alone == 0, way, 0)}
+
+
+def _moved(value: float, way: float, fmt: Format) -> Fraction | float:
+    if way == 0 or not math.isfinite(value):
+        return value
+    return Fraction(value) + Fraction(float(ulp_of(value, fmt))) / 2 * Fraction(way)
+
+
+def _shifted(point: dict[str, Any], moves: Moves, factor: float, fmt: Format) -> dict[str, Any]:
+    out = dict(point)
+    for name, ways in moves.items():
+        if np.ndim(point[name]) == 0:
+            out[name] = _moved(float(point[name]), ways * factor, fmt)
+        else:
+            out[name] = [_moved(float(v), w * factor, fmt) for v, w in zip(point[name], ways.tolist(), strict=True)]
+    return out
+
+
+def _value(term: Term, point: dict[str, Any], k: int | None) -> Fraction | None:
+    found = balls.pair(term, point)
+    one = found[k or 0] if isinstance(found, list) else found
+    return one if isinstance(one, Fraction) else None
+
+
+def near_root(term: Term, point: dict[str, Any], names: list[str], k: int | None, fmt: Format) -> float:
+    """The condition in ulps per half ulp of the inputs where truth changes sign nearby, else 1.
+
+    Nearby: within twice the distance at which a straight line through the point meets zero.
+    """
+    here = _value(term, point, k)
+    if not here:
+        return 1.0
+    unit = Fraction(float(ulp_of(float(here), fmt)))
+    condition = 1.0
+    for moves in _patterns(point, names, k):
+        there = _value(term, _shifted(point, moves, 1.0, fmt), k)
+        if there is None or there == here:
+            continue
+        reach = float(2 * abs(here / (there - here)))
+        beyond = _value(term, _shifted(point, moves, reach, fmt), k)
+        back = _value(term, _shifted(point, moves, -reach, fmt), k)
+        if any(v is not None and v * here <= 0 for v in (beyond, back)):
+            condition = max(condition, float(abs(there - here) / unit))
+    return condition
+
+
+def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
+    """What `measure` asks: the condition of example i, class k."""
+    names = [a.name for a in subject.given if a.role != "label"]
+    term = subject.outputs[output]
+    return lambda i, k: near_root(term, batch.point(i), names, k, fmt)

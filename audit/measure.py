@@ -1,0 +1,196 @@
+"""Measuring: outputs against truth, in ulps, with every kind of wrong value counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from lossmith.audit.samples import Batch
+from lossmith.audit.subject import Subject
+from lossmith.derivations import balls
+from lossmith.derivations.terms import Term
+from lossmith.derivations.ulp import Array, Doubles, Format, error, round_array, split
+
+Excuse = Callable[[int, "int | None"], float]
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact values of one output on one batch, as high + low; NaN where there is none."""
+
+    high: Doubles
+    low: Doubles
+
+    def nearest(self, fmt: Format) -> Doubles:
+        return round_array(self.high, fmt)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One output of one target in one dtype and tier, on one group of points.
+
+    `max_ulp`: the worst error, points that only their own condition can explain left out (those
+    are `conditioned`, the worst of them `conditioned_ulp`, and `conditioned_ratio` is that in
+    units of what the condition allows: at most the bound). `where`: the worst point, in hex.
+    `wrong_nan`, `wrong_inf`: NaN or infinity where truth is not, or the reverse; `flushed`: 0
+    where truth rounds to another number.
+    """
+
+    unit: str
+    output: str
+    target: str
+    dtype: str
+    tier: str
+    group: str
+    points: int = 0
+    max_ulp: float = 0.0
+    where: str = ""
+    got: str = ""
+    wanted: str = ""
+    wrong_nan: int = 0
+    wrong_inf: int = 0
+    wrong_sign: int = 0
+    flushed: int = 0
+    conditioned: int = 0
+    conditioned_ulp: float = 0.0
+    conditioned_ratio: float = 0.0
+    bound: float = float("inf")
+
+    @property
+    def wrong(self) -> int:
+        """Wrong special values of every kind."""
+        return self.wrong_nan + self.wrong_inf + self.wrong_sign + self.flushed
+
+    @property
+    def holds(self) -> bool:
+        return self.wrong == 0 and self.max_ulp <= self.bound
+
+    def __add__(self, other: Report) -> Report:
+        """Two batches of the same group together."""
+        worst = self if self.max_ulp >= other.max_ulp else other
+        return Report(
+            self.unit, self.output, self.target, self.dtype, self.tier, self.group, self.points + other.points,
+            worst.max_ulp, worst.where, worst.got, worst.wanted, self.wrong_nan + other.wrong_nan,
+            self.wrong_inf + other.wrong_inf, self.wrong_sign + other.wrong_sign, self.flushed + other.flushed,
+            self.conditioned + other.conditioned, max(self.conditioned_ulp, other.conditioned_ulp),
+            max(self.conditioned_ratio, other.conditioned_ratio), max(self.bound, other.bound),
+        )
+
+
+def exact(subject: Subject, output: str, batch: Batch) -> Exact:
+    """Truth on a batch: shape (n,), or (n, classes) for an output with one value per class."""
+    term = subject.outputs[output]
+    return exact_of(term, [batch.point(i) for i in range(batch.count)], subject)
+
+
+def exact_of(term: Term, points: list[dict[str, Any]], subject: Subject) -> Exact:
+    """Truth of a term at some points."""
+    high, low = [], []
+    for point in points:
+        value = balls.pair(term, point, subject.arguments)
+        pairs = [_halves(v) for v in (value if isinstance(value, list) else [value])]
+        high.append([p[0] for p in pairs] if isinstance(value, list) else pairs[0][0])
+        low.append([p[1] for p in pairs] if isinstance(value, list) else pairs[0][1])
+    return Exact(np.array(high, dtype=np.float64), np.array(low, dtype=np.float64))
+
+
+def _halves(value: Fraction | float) -> tuple[float, float]:
+    return split(value) if isinstance(value, Fraction) else (value, 0.0)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Where an output is wrong in kind, not in degree."""
+
+    nan: Array
+    inf: Array
+    sign: Array
+    flushed: Array
+
+    @property
+    def any(self) -> Array:
+        return self.nan | self.inf | self.sign | self.flushed
+
+
+def wrong_kinds(got: Array, truth: Exact, errors: Doubles, fmt: Format) -> Wrong:
+    """An infinity for a number within a few ulp of overflow, or the reverse, is a matter of degree."""
+    nearest = truth.nearest(fmt)
+    with np.errstate(all="ignore"):
+        nan = np.isnan(got) != np.isnan(nearest)
+        inf = ~nan & (np.isinf(got) != np.isinf(nearest)) & ~(errors <= 4)
+        both = ~nan & np.isfinite(got) & (nearest != 0)
+        flushed = both & (got == 0) & ~(np.abs(nearest) <= fmt.smallest)
+        sign = (both | (np.isinf(got) & np.isinf(nearest))) & (got * np.sign(nearest) < 0)
+    return Wrong(nan, inf, sign, flushed)
+
+
+def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, batch: Batch,
+            excuse: Excuse | None = None, excuses: int = 400) -> Report:
+    """Compare an output with the truth. `head` names what is measured; `excuse(i, k)` gives the
+    factor by which the condition of example i (class k) excuses an error, 1 where it does not; it
+    is asked for at most `excuses` points, the worst first."""
+    got = np.asarray(got, dtype=np.float64)
+    if got.shape != truth.high.shape:
+        raise ValueError(f"{head.unit} {head.output}: shape {got.shape} where truth has {truth.high.shape}")
+    # An output that does not read the NaN (a constant second derivative) may hand it on or not.
+    handed_on = np.isnan(got) & _has_nan(batch).reshape(-1, *[1] * (got.ndim - 1))
+    errors = np.where(handed_on, 0.0, error(got, (truth.high, truth.low), fmt))
+    wrong = wrong_kinds(np.where(handed_on, truth.nearest(fmt), got), truth, errors, fmt)
+    counted = np.where(wrong.any, 0.0, errors).reshape(-1)
+    conditioned, worst_raw, worst_ratio = _excused(counted, got.shape, bound, excuse, excuses)
+    worst = int(np.argmax(counted)) if counted.size else 0
+    if wrong.any.any():
+        worst = int(np.argmax(np.where(wrong.any, 1, 0)))
+    width = got.shape[1] if got.ndim == 2 else 1
+    return Report(
+        head.unit, head.output, head.target, head.dtype, head.tier, head.group, got.size,
+        float(np.max(counted, initial=0.0)), describe(batch, worst // width, worst % width if got.ndim == 2 else None),
+        float(got.reshape(-1)[worst]).hex(), float(truth.high.reshape(-1)[worst]).hex(),
+        int(wrong.nan.sum()), int(wrong.inf.sum()), int(wrong.sign.sum()), int(wrong.flushed.sum()),
+        conditioned, worst_raw, worst_ratio, bound,
+    )
+
+
+def _has_nan(batch: Batch) -> Array:
+    """Whether each example has a NaN among its inputs."""
+    found = np.zeros(batch.count, dtype=bool)
+    for a in batch.arrays.values():
+        found |= np.isnan(a).reshape(batch.count, -1).any(axis=1)
+    return found
+
+
+def _excused(counted: Doubles, shape: tuple[int, ...], bound: float, excuse: Excuse | None,
+             limit: int) -> tuple[int, float, float]:
+    """Take out of `counted` what its condition explains: how many, the worst, the worst against its allowance."""
+    if excuse is None:
+        return 0, 0.0, 0.0
+    over = np.flatnonzero(counted > bound)
+    over = over[np.argsort(-counted[over], kind="stable")][:limit]
+    number, raw, ratio = 0, 0.0, 0.0
+    width = shape[1] if len(shape) == 2 else 1
+    for i in over.tolist():
+        factor = excuse(i // width, i % width if len(shape) == 2 else None)
+        if factor > 1 and counted[i] <= bound * factor:
+            number, raw, ratio = number + 1, max(raw, float(counted[i])), max(ratio, float(counted[i]) / factor)
+            counted[i] = 0.0
+    return number, raw, ratio
+
+
+def describe(batch: Batch, i: int, k: int | None) -> str:
+    """A point in words that reproduce it: hex for floats, the largest and k-th element of long rows."""
+    if not batch.count:
+        return ""
+    parts = []
+    for name, a in batch.arrays.items():
+        value = a[i]
+        if np.ndim(value) == 0:
+            parts.append(f"{name}={int(value)}" if a.dtype.kind == "i" else f"{name}={float(value).hex()}")
+        elif len(value) <= 4:
+            parts.append(f"{name}=[{', '.join(float(v).hex() for v in value)}]")
+        else:
+            parts.append(f"{name}=row {i} of {len(value)}, max {float(np.max(value)):.6g}"
+                         + (f", {name}[{k}]={float(value[k]).hex()}" if k is not None else ""))
+    return " ".join(parts) + (f" class {k}" if k is not None else "")

@@ -1,0 +1,75 @@
+"""What an audit found: reports, the worst of them, and what to do with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from lossmith.audit.measure import Report
+
+
+class AuditFailure(AssertionError):  # noqa: N818  (an assertion of the user's that does not hold)
+    """An output is worse than was asserted; one line says which, where, and by how much."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The reports of one audit."""
+
+    reports: tuple[Report, ...]
+
+    @property
+    def max_ulp(self) -> float:
+        """The worst error of any output, points that only their own condition can explain left out."""
+        return max((r.max_ulp for r in self.reports), default=0.0)
+
+    @property
+    def wrong(self) -> int:
+        """How many values are wrong in kind: NaN, infinity, sign, flushed to zero."""
+        return sum(r.wrong for r in self.reports)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every report keeps the accuracy contract."""
+        return all(r.holds for r in self.reports)
+
+    @property
+    def findings(self) -> tuple[Report, ...]:
+        """The reports that break the contract."""
+        return tuple(r for r in self.reports if not r.holds)
+
+    def assert_below(self, ulp: float) -> None:
+        """Raises AuditFailure where an error exceeds `ulp` or a value is wrong in kind."""
+        for r in sorted(self.reports, key=lambda r: (-r.wrong, -r.max_ulp)):
+            if r.wrong or r.max_ulp > ulp:
+                what = f"{r.wrong} wrong values" if r.wrong else f"{r.max_ulp:.4g} ulp, more than {ulp:g}"
+                raise AuditFailure(f"{r.unit} {r.output} ({r.target}, {r.dtype}, {r.tier}): {what}, as at {r.where}: "
+                                   f"{r.got} where {r.wanted} is right")
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain data, one dictionary per report."""
+        return [dataclasses.asdict(r) | {"holds": r.holds} for r in self.reports]
+
+    def to_text(self) -> str:
+        """A table for the terminal."""
+        return table(self.reports)
+
+
+HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "wrong", "at a root", "points", "")
+
+
+def _cells(r: Report) -> tuple[str, ...]:
+    root = f"{r.conditioned} ({r.conditioned_ratio:.2g} x cond)" if r.conditioned else ""
+    wrong = " ".join(f"{n} {what}" for n, what in (
+        (r.wrong_nan, "nan"), (r.wrong_inf, "inf"), (r.wrong_sign, "sign"), (r.flushed, "zero")) if n)
+    limit = f"{r.bound:g}" if r.bound != float("inf") else ""
+    return (r.unit, r.output, r.target, r.dtype, r.tier, r.group, f"{r.max_ulp:.4g}", limit, wrong, root,
+            str(r.points), "" if r.holds else "FAILS")
+
+
+def table(reports: Iterable[Report]) -> str:
+    """Reports as aligned columns, one line each."""
+    rows = [HEADINGS, *(_cells(r) for r in reports)]
+    widths = [max(len(row[c]) for row in rows) for c in range(len(HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

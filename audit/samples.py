@@ -1,0 +1,131 @@
+"""What a subject is measured on: points of an elementwise loss, rows of a row loss, by group.
+
+A group is measured and reported by itself: `hard` labels carry the strict promise, `soft` ones may
+be near a root of the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lossmith.audit import specials
+from lossmith.audit.subject import Subject
+from lossmith.derivations.domains import Domain
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.points import row_samples, scalar_points
+from lossmith.derivations.ulp import Array, Format
+
+HARD, SOFT = "hard", "soft"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs measured together: arrays of shape (n,) or, for rows, (n, classes); parameters one number each.
+
+    Arrays hold numbers of the format as float64; labels are int64.
+    """
+
+    group: str
+    arrays: Mapping[str, Array]
+    parameters: Mapping[str, float]
+    classes: int | None = None
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def point(self, i: int) -> dict[str, Any]:
+        """One example as `balls.truth` takes it."""
+        return {name: a[i] for name, a in self.arrays.items()} | dict(self.parameters)
+
+
+def is_soft(argument: Argument) -> bool:
+    """A target that may lie between its extremes: a bounded interval, or a distribution."""
+    domain = argument.domain
+    bounded = math.isfinite(domain.low) and math.isfinite(domain.high)
+    return argument.role == "target" and bounded and not domain.values
+
+
+def _groups(subject: Subject, arrays: Mapping[str, Array]) -> Array:
+    """Whether each point is soft: some target is strictly inside its domain."""
+    count = len(next(iter(arrays.values())))
+    soft = np.zeros(count, dtype=bool)
+    for a in subject.given:
+        if is_soft(a):
+            values = arrays[a.name]
+            inside = (values != float(a.domain.low)) & (values != float(a.domain.high))
+            soft |= inside.any(axis=-1) if values.ndim > 1 else inside
+    return soft
+
+
+def split(subject: Subject, arrays: Mapping[str, Array], parameters: Mapping[str, float],
+          classes: int | None = None) -> list[Batch]:
+    """Arrays as batches, hard labels and soft ones apart."""
+    soft = _groups(subject, arrays)
+    batches = []
+    for name, chosen in ((HARD, ~soft), (SOFT, soft)):
+        if chosen.any():
+            batches.append(Batch(name, {k: v[chosen] for k, v in arrays.items()}, parameters, classes))
+    return batches
+
+
+def elementwise_batches(subject: Subject, fmt: Format, count: int = 2000, seed: int = 0) -> list[Batch]:
+    """Every special value against every target of note, then `count` points of `scalar_points`."""
+    drawn = scalar_points(subject.given, count, seed, fmt)
+    fixed = specials.crossed(subject.given, fmt)
+    arrays = {name: np.concatenate([fixed[name], drawn[name]]) for name in drawn}
+    return split(subject, arrays, subject.parameters(fmt))
+
+
+def exhaustive_batches(subject: Subject, fmt: Format) -> list[Batch]:
+    """Every number of a 16-bit format for the first input, each with every hard value of the other arguments."""
+    every = every_number(fmt)
+    first, *others = subject.given
+    every = every[specials.inside(first.domain, every) | np.isnan(every)]
+    grids = [every, *(hard_values(a.domain, fmt) for a in others)]
+    mesh = np.meshgrid(*grids, indexing="ij")
+    arrays = {a.name: m.reshape(-1) for a, m in zip(subject.given, mesh, strict=True)}
+    return split(subject, arrays, subject.parameters(fmt))
+
+
+def every_number(fmt: Format) -> Array:
+    """All 65,536 numbers of a 16-bit format, as float64."""
+    if fmt.bits != 16:
+        raise ValueError(f"{fmt.name} has too many numbers to try them all")
+    return np.arange(65536, dtype=np.uint16).view(fmt.dtype).astype(np.float64)
+
+
+def hard_values(domain: Domain, fmt: Format) -> Array:
+    """The values that labels take: a set's own, a bounded domain's ends, else a few round numbers."""
+    if domain.values:
+        return np.array([float(v) for v in domain.values])
+    if math.isfinite(domain.low) and math.isfinite(domain.high):
+        ends = np.array([float(domain.low), float(domain.high)])
+        return ends[specials.inside(domain, ends)]
+    few = np.array([0.0, 1.0, -2.5, 0.5])
+    return few[specials.inside(domain, few)]
+
+
+ROW_CLASSES = (1, 2, 3, 10, 1000, 32000)
+
+
+def rows_for(classes: int) -> int:
+    """How many rows of a length are worth their time."""
+    return 64 if classes <= 10 else 24 if classes <= 1000 else 3
+
+
+def row_batches(subject: Subject, fmt: Format, classes: Sequence[int] = ROW_CLASSES, seed: int = 0) -> list[Batch]:
+    """Rows of each length: random, tied, confident, masked, near-equal; and the special ones."""
+    batches: list[Batch] = []
+    for c in classes:
+        # A masked row is approached from several directions to be sure of its limit: slow when long.
+        samples = row_samples(subject.given, c, rows_for(c), seed, fmt, infinite=c <= 1000)
+        if c <= 1000:
+            samples += specials.rows(subject.given, c, fmt)
+        arrays = {a.name: np.stack([np.asarray(s[a.name]) for s in samples]) for a in subject.given}
+        batches += split(subject, arrays, subject.parameters(fmt), c)
+    return batches

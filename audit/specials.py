@@ -1,0 +1,97 @@
+"""Special inputs: both zeros, infinities, NaN, subnormals, seams; rows all masked, tied, infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from lossmith.derivations.domains import Domain
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.points import settle, special_values
+from lossmith.derivations.ulp import Array, Format, round_fraction
+
+NOTED = (Fraction(0), Fraction(1), Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(19, 20),
+         1 - Fraction(1, 2**24), Fraction(1, 2**24))
+LONGEST = 6000
+
+
+def inside(domain: Domain, values: Array) -> Array:
+    """Which values the domain holds."""
+    return np.array([domain.holds(float(v)) for v in values], dtype=bool)
+
+
+def values_of(argument: Argument, fmt: Format) -> Array:
+    """The special values of one argument: for a target the noted ones, for an input everything."""
+    domain = argument.domain
+    bounded = math.isfinite(domain.low) and math.isfinite(domain.high)
+    if argument.role == "target" and bounded and not domain.values:
+        return np.unique([v for v in (round_fraction(n, fmt) for n in NOTED) if domain.holds(v)])
+    found = np.array(special_values(domain, fmt))
+    if domain.values:
+        return found
+    small = np.array([fmt.smallest, -fmt.smallest, 3 * fmt.smallest, fmt.tiny - fmt.smallest, -0.0])
+    return np.concatenate([found, small[inside(domain, small)], [math.nan]])
+
+
+def crossed(arguments: Sequence[Argument], fmt: Format) -> dict[str, Array]:
+    """Each special value of each argument with each of the others; thinned evenly where there are too many."""
+    mesh = np.meshgrid(*(values_of(a, fmt) for a in arguments), indexing="ij")
+    flat = [m.reshape(-1) for m in mesh]
+    step = max(1, math.ceil(len(flat[0]) / LONGEST))
+    # A step without a factor in common with the grid's sides visits every value of every argument.
+    while step > 1 and any(math.gcd(step, m) > 1 for m in mesh[0].shape):
+        step += 1
+    return {a.name: f[::step] for a, f in zip(arguments, flat, strict=True)}
+
+
+def _logit_rows(classes: int) -> list[Array]:
+    """Rows of one value, all masked, one and two infinities, NaN, one class masked, extreme finite values."""
+    zero = np.zeros(classes)
+    out = [zero, zero + 1e4, np.full(classes, -math.inf)]
+    for places, value in (((0,), math.inf), ((0, 1), math.inf), ((0,), math.nan), ((0,), -math.inf), ((-1,), -math.inf),
+                          ((0,), 3e4), ((-1,), -3e4)):
+        row = zero.copy()
+        for p in places:
+            row[p if p < classes else 0] = value
+        out.append(row)
+    return out
+
+
+def _distributions(classes: int, fmt: Format) -> list[Array]:
+    first, last = np.zeros(classes), np.zeros(classes)
+    first[0] = 1.0
+    last[-1] = 1.0
+    return [first, last, settle(np.ones(classes), fmt)]
+
+
+def rows(arguments: Sequence[Argument], classes: int, fmt: Format) -> list[dict[str, Any]]:
+    """Special logits against special targets; each row argument's own specials where it has other domains."""
+    choices: list[list[Any]] = [_choices(a, classes, fmt) for a in arguments]
+    longest = max((len(c) for c in choices), default=0)
+    samples = []
+    for k in range(longest * min((len(c) for c in choices), default=1)):
+        # The first argument steps fastest; the others follow once it has gone round.
+        sample: dict[str, Any] = {}
+        stride = 1
+        for a, choice in zip(arguments, choices, strict=True):
+            sample[a.name] = choice[(k // stride) % len(choice)]
+            stride *= len(choice)
+        samples.append(sample)
+    return samples
+
+
+def _choices(a: Argument, classes: int, fmt: Format) -> list[Any]:
+    if a.role == "label":
+        return sorted({0, classes - 1})
+    if a.axis != "class":
+        return [float(v) for v in values_of(a, fmt) if not math.isnan(v)][::23] or [1.0]
+    if a.domain.unit_sum:
+        zeros = a.domain.low_closed
+        return _distributions(classes, fmt) if zeros else [settle(np.ones(classes), fmt, zeros=False)]
+    held = [r for r in _logit_rows(classes) if all(a.domain.holds(float(v)) or math.isnan(v) for v in r)]
+    if a.domain.values:
+        return [np.full(classes, float(a.domain.values[-1])), *_distributions(classes, fmt)[:2]]
+    return held or [np.full(classes, v) for v in special_values(a.domain, fmt)[::37]]

@@ -1,0 +1,65 @@
+"""What is audited: a unit, and each of its outputs as a term of the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from lossmith.codegen.lower import output_name
+from lossmith.derivations import catalogue
+from lossmith.derivations.calculus import derivative
+from lossmith.derivations.derive import orders
+from lossmith.derivations.importer import to_term
+from lossmith.derivations.loss import Argument, Unit
+from lossmith.derivations.terms import Term, varies
+from lossmith.derivations.ulp import Format, round_fraction
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A unit and the terms that its outputs are measured against, in the order of derivation."""
+
+    unit: Unit
+    outputs: Mapping[str, Term]
+
+    @property
+    def name(self) -> str:
+        return self.unit.name
+
+    @property
+    def is_row(self) -> bool:
+        return self.unit.shape == "row"
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        return self.unit.arguments
+
+    @property
+    def given(self) -> tuple[Argument, ...]:
+        """The arguments that vary from point to point: parameters are left out."""
+        return tuple(a for a in self.unit.arguments if a.role != "parameter")
+
+    def parameters(self, fmt: Format) -> dict[str, float]:
+        """The parameters at their defaults, as numbers of the format."""
+        return {
+            a.name: fmt.eps if a.default == "eps" else round_fraction(Fraction(a.default or "1"), fmt)
+            for a in self.unit.arguments if a.role == "parameter"
+        }
+
+    def per_class(self, output: str) -> bool:
+        """Whether an output has one value per class."""
+        return varies(self.outputs[output])
+
+
+def subject_of(unit: Unit) -> Subject:
+    """A unit with the loss, its gradients and its second derivatives, differentiated from the definition."""
+    definition = to_term(unit.formula)
+    return Subject(unit, {output_name(o): derivative(definition, o, unit.arguments) for o in orders(unit)})
+
+
+@cache
+def load(name: str) -> Subject:
+    """A unit of the catalogue, ready to be audited. Raises UnknownLoss."""
+    return subject_of(catalogue.load(name))
