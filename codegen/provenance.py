@@ -21,7 +21,8 @@ from lossmith.codegen.rendered import Rendered
 
 from lossmith import __version__
 
-WIDTH = 118
+WIDTH = 116
+FORMULA_WIDTH = 84
 ROOT = Path(__file__).resolve().parent.parent
 HASHES = "formula {} template {} body {}"
 _HASHES = re.compile(r"^formula ([0-9a-f]{8}) template ([0-9a-f]{8}) body ([0-9a-f]{8})$")
@@ -92,23 +93,32 @@ def safe(text: str) -> str:
 
 
 def _formula_lines(origin: Origin) -> list[str]:
-    """The definition and the named steps of each output, the reasons in one column."""
-    lines: list[str] = []
-    width = min(72, max((len(safe(e)) for s in origin.steps.values() for e, _ in s), default=0))
+    """Per output what it starts from and the form that is computed, with the rules that lead there."""
+    rows: list[tuple[str, str, str]] = []
     for output, steps in origin.steps.items():
         name = _quantity(output)
-        for i, (expression, rule) in enumerate(steps):
-            left = (name if i == 0 else " " * len(name)) + " = " + safe(expression)
-            reason = safe(rule)
-            fits = len(left) <= len(name) + 3 + width and len(name) + 3 + width + 4 + len(reason) <= WIDTH
-            if fits:
-                lines.append(f"{left.ljust(len(name) + 3 + width)}    {reason}".rstrip())
-                continue
-            indent = " " * (len(name) + 3)
-            lines += textwrap.wrap(left, WIDTH, subsequent_indent=indent, break_long_words=False,
-                                   break_on_hyphens=False, drop_whitespace=True) or [left]
-            lines.append(f"{indent}{' ' * 4}[{reason}]" if reason else indent.rstrip())
-    return lines or [f"L = {safe(origin.formula)}"]
+        # Of a derivative the first line is the definition of the loss, which stands above already.
+        start, *rest = steps[1:] if len(steps) > 1 and steps[1][1] == "differentiate" else steps
+        rows.append((f"{name} = ", safe(start[0]), "derivative" if start[1] == "differentiate" else safe(start[1])))
+        if rest:
+            rules = ", ".join(dict.fromkeys(safe(rule) for _, rule in rest))
+            rows.append((" " * len(name) + " = ", safe(rest[-1][0]), rules))
+    if not rows:
+        return [f"L = {safe(origin.formula)}"]
+    width = max((len(left + text) for left, text, _ in rows if len(left + text) <= FORMULA_WIDTH), default=0)
+    return [line for row in rows for line in _formula_line(*row, width)]
+
+
+def _formula_line(left: str, expression: str, reason: str, width: int) -> list[str]:
+    """One formula with its reason to the right where both fit, below it where they do not."""
+    first = (left + expression).ljust(width) + "    " + reason
+    if len(left + expression) <= width and len(first) <= WIDTH:
+        return [first.rstrip()]
+    indent = " " * len(left)
+    lines = textwrap.wrap(expression, WIDTH, initial_indent=left, subsequent_indent=indent, break_long_words=False,
+                          break_on_hyphens=False)
+    below = textwrap.wrap(reason, WIDTH, initial_indent=f"{indent}    by ", subsequent_indent=f"{indent}       ")
+    return [*lines, *below]
 
 
 def _quantity(output: str) -> str:

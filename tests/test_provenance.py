@@ -19,7 +19,7 @@ ORIGIN = Origin(
     unit="squared", loss="squared", title="Squared difference", source="derivations/losses/squared.py",
     command="lossmith generate squared", formula="(x - y)**2",
     steps={"loss": (("(x - y)**2", "definition"), ("(x - y)*(x - y)", "square")),
-           "gradient_x": (("2*(x - y)", "differentiate"),)},
+           "gradient_x": (("(x - y)**2", "definition"), ("2*(x - y)", "differentiate"))},
     errors={"loss": "1.0 ulp at x = 3, y = 2"}, policies=(("at_infinity", "the limit"),),
     why="Nothing is subtracted but the inputs.", formula_hash="0123456789ab",
 )
@@ -39,7 +39,8 @@ def test_the_header_says_what_to_edit_and_what_to_type() -> None:
     assert lines[1] == "#     lossmith generate squared"
     assert lines[2].startswith("# formula 01234567 template a802c4d1 body ")
     head = "\n".join(lines[:lines.index("")])
-    for said in ("L = (x - y)**2", "square", "dL/dx", "Nothing is subtracted", "1.0 ulp at x = 3", "at infinity"):
+    for said in ("L = (x - y)**2", "square", "dL/dx = 2*(x - y)", "Nothing is subtracted", "1.0 ulp at x = 3",
+                 "at infinity"):
         assert said in head
 
 
