@@ -56,7 +56,7 @@ def lines_of(chain: Chain) -> tuple[Line, ...]:
     derived = bool(order) and bool(steps) and steps[0].rule == "differentiate"
     measured = steps[0].error_before if steps else chain.form.error if chain.form else None
     start = () if derived else order
-    reason = "definition" if order is not None else ""
+    reason = "definition" if order is not None else getattr(chain, "opening", "")
     out = [Line(chain.definition, start, reason, "", None if derived else measured)]
     for number, step in enumerate(steps, 1):
         quantity = order if derived and number == 1 else None

@@ -59,7 +59,7 @@ def reason(line: Line) -> str:
 
 def aligned_rows(line: Line, formula: list[str], chain: Chain) -> list[str]:
     """The rows of one line in an alignment: left side, formula; no reason and no line end."""
-    equals = "= " if line.step is not None or line.quantity is not None else ""
+    equals = "= " if line.step is not None or line.quantity is not None else r"\phantom{=\ } "
     return [f"{quantity(line.quantity, chain)} &{equals}{formula[0]}", *(rf"&\quad {row}" for row in formula[1:])]
 
 
@@ -95,7 +95,7 @@ def _arguments(chain: Chain) -> str:
     style = LatexStyle(symbols_of(chain))
     said = [
         f"${style.symbol(a.name, 'k' if a.axis == 'class' else '').text}$ {domain(words.domain_words(a))}"
-        + (f" ({escape(a.meaning)})" if a.meaning else "")
+        + (f" ({escape(a.meaning)})" if a.meaning and a.meaning not in words.domain_words(a) else "")
         for a in chain.arguments
     ]
     return f"{', '.join(said)}." if said else ""
@@ -119,13 +119,13 @@ def _where(chain: Chain, setter: Setter) -> str:
 
 
 def _conventions(chain: Chain, setter: Setter) -> str:
-    said = [f"${tex}$" for _, tex in words.conventions([*all_terms(chain), *setter.names])]
-    return f"Here {', '.join(said)}.\n" if said else ""
+    said = [tex for _, tex in words.conventions([*all_terms(chain), *setter.names])]
+    return f"Here {'; '.join(said)}.\n" if said else ""
 
 
 def _steps(chain: Chain) -> str:
     """A table: each step's rule, its side condition, the error after it and its evidence."""
-    if not chain.steps:
+    if not chain.steps or chain.order is None:
         return ""
     rows = [
         f"{number} & {escape(s.rule)} & {escape(s.condition) or '--'} & {error(s.error_after)} & "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lossmith.derivations.derivation import Step
 from lossmith.derivations.terms import show
 from lossmith.derivations.typeset import numbers, words
-from lossmith.derivations.typeset.chain import Chain, Line, all_terms
+from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of
 from lossmith.derivations.typeset.latex import aligned_rows, quantity, reason
 from lossmith.derivations.typeset.naming import used_in
 from lossmith.derivations.typeset.notation import LatexStyle
@@ -35,6 +35,12 @@ def display(rows: Iterable[str]) -> str:
 def inline(mathematics: str) -> str:
     """Mathematics within a sentence, fenced likewise."""
     return f"$`{mathematics}`$"
+
+
+def mixed(latex_text: str) -> str:
+    """LaTeX text with mathematics between dollars, as Markdown."""
+    parts = latex_text.split("$")
+    return "".join(inline(part) if i % 2 else escape(part) for i, part in enumerate(parts) if part)
 
 
 def derivation_markdown(chain: Chain, level: int = 2) -> str:
@@ -89,19 +95,23 @@ def _where(chain: Chain, setter: Setter) -> str:
 
 
 def _conventions(chain: Chain, setter: Setter) -> str:
-    said = [inline(tex) for _, tex in words.conventions([*all_terms(chain), *setter.names])]
+    said = [mixed(tex) for _, tex in words.conventions([*all_terms(chain), *setter.names])]
     return f"Here {'; '.join(said)}.\n" if said else ""
 
 
 def _steps(chain: Chain, setter: Setter, mark: str) -> Iterable[str]:
+    if chain.order is None:
+        rows = [f"| {n + 1} | {_reason(line)} | {escape(words.evidence_words(line.step.evidence))} |"
+                for n, line in enumerate(lines_of(chain)) if line.step is not None]
+        yield "| line | equals the one above, because | evidence |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        return
     for line, _ in set_lines(chain, setter, LONGEST):
         if line.step is not None:
             yield _step(line, line.step, chain, setter, mark)
 
 
 def _step(line: Line, step: Step, chain: Chain, setter: Setter, mark: str) -> str:
-    said = [f"{mark} Step {line.number}: {escape(step.rule)}\n"]
-    said.append(escape(step.reason[:1].upper() + step.reason[1:]) + ".\n" if step.reason else "")
+    said = [f"{mark} Step {line.number}: {escape(step.rule)}\n", f"Why: {_reason(line)}.\n" if step.reason else ""]
     changed = _changed(step, chain, setter)
     if changed:
         said.append(changed)
@@ -110,6 +120,14 @@ def _step(line: Line, step: Step, chain: Chain, setter: Setter, mark: str) -> st
              ("worst error after", escape(words.error_words(step.error_after)))]
     said.append("\n".join(f"- {name}: {fact}" for name, fact in facts if fact) + "\n")
     return "\n".join(part for part in said if part)
+
+
+def _reason(line: Line) -> str:
+    """The reason as Markdown text, its mathematics set where it was given as mathematics."""
+    given = reason(line)
+    if "$" not in given or not line.reason_latex:
+        return escape(line.reason)
+    return mixed(given)
 
 
 def _changed(step: Step, chain: Chain, setter: Setter) -> str:
@@ -164,10 +182,13 @@ def unit_markdown(chains: Sequence[Chain]) -> str:
 
 
 def _contents(chains: Sequence[Chain]) -> str:
+    if chains[0].order is None:
+        rows = [f"| `{chain.name}` | {heading(chain)} | {len(chain.steps) + 1} |" for chain in chains]
+        return "| identity | says | lines |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     rows = []
     for chain in chains:
         form = chain.form
         reached = numbers.ulps(form.error.ulp) + f" ulp ({form.error.dtype})" if form and form.error else ""
-        left = inline(quantity(chain.order, chain)) if chain.order is not None else escape(chain.name)
+        left = inline(quantity(chain.order, chain))
         rows.append(f"| {left} | {heading(chain)} | {len(chain.steps)} | {escape(reached)} |")
     return "| | what | steps | worst error |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"

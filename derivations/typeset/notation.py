@@ -58,7 +58,7 @@ def escape(text: str) -> str:
 
 def identifier(name: str) -> str:
     """A name as LaTeX mathematics: `x`, `x_{0}`, `\\gamma`, `\\mathrm{pos\\_weight}`."""
-    head, tail = _split(name)
+    head, tail = split_name(name)
     if head in SHORT:
         stem = SHORT[head]
     elif head in GREEK:
@@ -68,7 +68,8 @@ def identifier(name: str) -> str:
     return f"{stem}_{{{tail}}}" if tail else stem
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
+    """A name and its subscript: `x0`, `x_0` and `x_a` have one, others none."""
     found = re.fullmatch(r"([A-Za-z]+)_?(\d+)", name) or re.fullmatch(r"([A-Za-z])_([A-Za-z])", name)
     return (found.group(1), found.group(2)) if found else (name, "")
 
@@ -111,7 +112,7 @@ class LatexStyle:
 
     def symbol(self, name: str, index: str) -> Piece:
         own = self.symbols.get(name)
-        head, tail = _split(name)
+        head, tail = split_name(name)
         below = ",".join(part for part in ("" if own else tail, index) if part)
         stem = own or identifier(head)
         if own and index and "_" in own:
@@ -119,6 +120,9 @@ class LatexStyle:
         width = len(head) if own is None else 2
         text = f"{stem}_{{{below}}}" if len(below) > 1 else f"{stem}_{below}" if below else stem
         return Piece(text, ATOM, width + 0.6 * len(below))
+
+    def index(self, index: str) -> Piece:
+        return Piece(index, ATOM, len(index))
 
     def constant(self, name: str) -> Piece:
         return Piece({"pi": r"\pi", "count": "C"}[name], ATOM, 1)
@@ -138,7 +142,7 @@ class LatexStyle:
         if right.number:
             mark = r" \cdot "
         elif left.number and left.level >= PRODUCT and not right.text.startswith((r"\frac", "(", r"\left")):
-            mark = " " if right.text.startswith("\\") or not left.text[-1].isdigit() else ""
+            mark = r"\," if not left.text.isdigit() else " " if right.text.startswith("\\") else ""
         else:
             mark = " " if right.text.startswith(("\\log", "\\op", "\\max", "\\min", "\\sum")) else r"\,"
         mark = mark + " " if mark == r"\," else mark

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["head", "formula", "note", "blank"]
 LONGEST = 4  # lines that one formula may take before its parts are named
 LEAST_REASON = 24
+NARROW = 64  # with less room than this, reasons stand below the formulas
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,31 @@ def _columns(rows: list[_Row]) -> tuple[int, int, int]:
     return widest[0] + 1, widest[1] + 3, widest[2] + 3 if widest[2] else 0
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """How wide the columns are. `stacked`: no room for reasons beside the formulas; they stand below."""
+
+    formula: int
+    reason: int
+    stacked: bool
+
+
+def _layout(chain: Chain, lines: Sequence[Line], names: Names, room: int) -> _Layout:
+    if room < NARROW:
+        return _Layout(room, room - 4, True)
+    need = max(len(text(line.term, others(names, line.term))) for line in lines)
+    longest = max(min(need, room - max(LEAST_REASON, room // 4)), room // 3)
+    return _Layout(longest, max(room - longest, LEAST_REASON), False)
+
+
 def _rows(chain: Chain, width: int) -> Iterator[_Row]:
     lines = lines_of(chain)
     errors = [_error(line) for line in lines]
-    error_width = max(map(len, errors))
     left = max(len(quantity(line.quantity, chain)) for line in lines) + 2
-    room = width - left - 6 - (error_width + 3 if error_width else 0)
-    names = name_parts(all_terms(chain), lambda t, n: len(text(t, n)), 0.6 * room * LONGEST)
-    need = max(len(text(line.term, others(names, line.term))) for line in lines)
-    longest = max(min(need, room - max(LEAST_REASON, room // 4)), room // 3)
-    reasons = max(room - longest, LEAST_REASON)
-    yield _Row("head", chain.name, _head(chain))
+    room = width - left - 10 - max(map(len, errors))
+    names = name_parts(all_terms(chain), lambda t, n: len(text(t, n)), max(0.6 * room * LONGEST, 120.0))
+    layout = _layout(chain, lines, names, room)
+    yield from _heading(chain, width)
     yield _Row("blank")
     previous = ""
     for line, error in zip(lines, errors):
@@ -93,9 +108,19 @@ def _rows(chain: Chain, width: int) -> Iterator[_Row]:
         if formula == previous:
             formula = text(line.term, others(names, line.term), exact=True)
         previous = formula
-        yield from _formula(line, quantity(line.quantity, chain), formula, longest, reasons, error)
+        yield from _formula(line, quantity(line.quantity, chain), formula, layout, error)
     yield _Row("blank")
     yield from _notes(chain, names, width)
+
+
+def _heading(chain: Chain, width: int) -> Iterator[_Row]:
+    said = _head(chain)
+    if len(chain.name) + len(said) <= width:
+        yield _Row("head", chain.name, said)
+        return
+    yield _Row("head", chain.name)
+    for part in textwrap.wrap(said.strip(), width - 2):
+        yield _Row("note", "  " + part)
 
 
 def _head(chain: Chain) -> str:
@@ -128,16 +153,19 @@ def _error(line: Line) -> str:
     return f"{numbers.ulps(line.error.ulp):>5}{where}"
 
 
-def _formula(line: Line, left: str, formula: str, longest: int, reasons: int, error: str) -> Iterator[_Row]:
-    """The rows of one line: the formula broken at its operators, the reason wrapped beside it."""
-    broken = break_formula(formula, longest)
-    reason = textwrap.wrap(line.reason, reasons) or [""]
+def _formula(line: Line, left: str, formula: str, layout: _Layout, error: str) -> Iterator[_Row]:
+    """The rows of one line: the formula broken at its operators, the reason wrapped beside or below it."""
+    broken = break_formula(formula, layout.formula)
+    reason = textwrap.wrap(line.reason, layout.reason) or [""]
+    if layout.stacked and line.reason:
+        broken += [f"  # {part}" for part in reason]
+    beside = [] if layout.stacked else reason
     equals = line.step is not None or line.quantity is not None
-    for i in range(max(len(broken), len(reason))):
+    for i in range(max(len(broken), len(beside))):
         mark = " = " if i == 0 and equals else "   "
         part = mark + broken[i] if i < len(broken) else ""
-        beside = reason[i] if i < len(reason) else ""
-        yield _Row("formula", left if i == 0 else "", part, beside, error if i == 0 else "")
+        said = beside[i] if i < len(beside) else ""
+        yield _Row("formula", left if i == 0 else "", part, said, error if i == 0 else "")
 
 
 def break_formula(formula: str, longest: int) -> list[str]:

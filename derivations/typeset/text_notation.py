@@ -56,6 +56,9 @@ class TextStyle:
     def symbol(self, name: str, index: str) -> Piece:
         return _piece(f"{name}_{index}" if index else name, ATOM)
 
+    def index(self, index: str) -> Piece:
+        return Piece(index, ATOM, len(index))
+
     def constant(self, name: str) -> Piece:
         return _piece({"pi": "pi", "count": "C"}[name], ATOM)
 

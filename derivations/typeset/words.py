@@ -12,31 +12,33 @@ from lossmith.derivations.typeset.chain import Chain
 
 # What the notation abbreviates, said once on a page: operation -> (text, LaTeX), in this order.
 CONVENTIONS: dict[str, tuple[str, str]] = {
-    "sigmoid": ("s(x) = 1/(1 + exp(-x))", r"\sigma(x) = \frac{1}{1 + e^{-x}}"),
-    "softplus": ("sp(x) = log(1 + exp(x))", r"\operatorname{sp}(x) = \log(1 + e^{x})"),
-    "logaddexp": ("logaddexp(a, b) = log(exp(a) + exp(b))", r"\operatorname{logaddexp}(a, b) = \log(e^{a} + e^{b})"),
+    "sigmoid": ("s(x) = 1/(1 + exp(-x))", r"$\sigma(x) = \frac{1}{1 + e^{-x}}$"),
+    "softplus": ("sp(x) = log(1 + exp(x))", r"$\operatorname{sp}(x) = \log(1 + e^{x})$"),
+    "logaddexp": ("logaddexp(a, b) = log(exp(a) + exp(b))",
+                  r"$\operatorname{logaddexp}(a, b) = \log(e^{a} + e^{b})$"),
     "lse": ("lse_k(a_k, b) = log(sum_k exp(a_k) + exp(b))",
-            r"\operatorname{lse}_{k}(a_k, b) = \log\left(\sum_{k} e^{a_k} + e^{b}\right)"),
-    "rest": ("k* is one class that attains the maximum", r"k^* \text{ is one class that attains the maximum}"),
-    "log1p": ("log1p(u) = log(1 + u)", r"\operatorname{log1p}(u) = \log(1 + u)"),
-    "expm1": ("expm1(u) = exp(u) - 1", r"\operatorname{expm1}(u) = e^{u} - 1"),
-    "log1pmx": ("log1pmx(u) = log(1 + u) - u", r"\operatorname{log1pmx}(u) = \log(1 + u) - u"),
-    "expm1mx": ("expm1mx(u) = exp(u) - 1 - u", r"\operatorname{expm1mx}(u) = e^{u} - 1 - u"),
+            r"$\operatorname{lse}_{k}(a_k, b) = \log\left(\sum_{k} e^{a_k} + e^{b}\right)$"),
+    "rest": ("k* is one class that attains the maximum", r"$k^*$ is one class that attains the maximum"),
+    "log1p": ("log1p(u) = log(1 + u)", r"$\operatorname{log1p}(u) = \log(1 + u)$"),
+    "expm1": ("expm1(u) = exp(u) - 1", r"$\operatorname{expm1}(u) = e^{u} - 1$"),
+    "log1pmx": ("log1pmx(u) = log(1 + u) - u", r"$\operatorname{log1pmx}(u) = \log(1 + u) - u$"),
+    "expm1mx": ("expm1mx(u) = exp(u) - 1 - u", r"$\operatorname{expm1mx}(u) = e^{u} - 1 - u$"),
     "clip": ("clip(a, b, c) holds a between b and c",
-             r"\operatorname{clip}(a, b, c) \text{ holds } a \text{ between } b \text{ and } c"),
-    "clip_through": ("clip'(a, b, c) holds a between b and c, its derivative by a being 1",
-                     r"\operatorname{clip}'(a, b, c) \text{ is clip with derivative } 1"),
-    "lgamma": ("lgamma(a) = log |Gamma(a)|", r"\operatorname{lgamma}(a) = \log|\Gamma(a)|"),
-    "onehot": ("[k = y] is 1 where k = y, else 0", r"[k = y] \text{ is } 1 \text{ where } k = y \text{, else } 0"),
+             r"$\operatorname{clip}(a, b, c)$ holds $a$ between $b$ and $c$"),
+    "clip_through": ("clip'(a, b, c) is clip with the derivative 1",
+                     r"$\operatorname{clip}'(a, b, c)$ is clip with the derivative 1"),
+    "lgamma": ("lgamma(a) = log |Gamma(a)|", r"$\operatorname{lgamma}(a) = \log|\Gamma(a)|$"),
+    "onehot": ("[k = y] is 1 where k = y, else 0", r"$[k = y]$ is 1 where $k = y$, else 0"),
     "absorb": ("a product with a factor 0 is 0, even if the other factor is infinite",
-               r"0 \cdot \infty = 0 \text{ in products}"),
-    "xlogy": ("0 log 0 = 0", r"0 \log 0 = 0"),
-    "gap": ("a difference of two equal infinities is 0", r"\infty - \infty = 0 \text{ in differences from a maximum}"),
+               r"a product with a factor 0 is 0, even if the other factor is infinite: $0 \cdot \infty = 0$"),
+    "xlogy": ("0 log 0 = 0", r"$0 \log 0 = 0$"),
+    "gap": ("the difference of two equal infinities is 0",
+            r"the difference of two equal infinities is 0: $\infty - \infty = 0$"),
 }
 
 
 def conventions(terms: Iterable[Term]) -> list[tuple[str, str]]:
-    """Those conventions that a reader of the terms needs, as (text, LaTeX)."""
+    """Those conventions that a reader of the terms needs, as (plain text, LaTeX text)."""
     used = {t.op for t in walk(*terms)}
     if "exp_diff" in used:
         used.add("gap")
@@ -68,6 +70,8 @@ def domain_words(argument: Argument) -> str:
     """What is known of an argument, as a sentence would say it: `real or infinite`, `in [0, 1]`."""
     text = str(argument.domain)
     values = argument.domain.values
+    if argument.domain.unit_sum:
+        return DOMAINS["simplex"] + ("" if argument.domain.low_closed else ", none of them 0")
     return DOMAINS.get(text) or (f"= {values[0]}" if len(values) == 1 else f"in {text}")
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from lossmith.derivations.terms import COMPARISONS, FUNCTIONS, OPS, Term, name_of, number, walk
-from lossmith.derivations.typeset.pieces import ATOM, RELATION, Piece
+from lossmith.derivations.typeset.pieces import RELATION, Piece
 
 INDICES = ("k", "j", "i", "l", "n", "r")
 
@@ -22,6 +22,7 @@ class Style(Protocol):
 
     def number(self, value: Fraction, small: bool) -> Piece: ...
     def symbol(self, name: str, index: str) -> Piece: ...
+    def index(self, index: str) -> Piece: ...
     def constant(self, name: str) -> Piece: ...
     def sum(self, a: Piece, sign: str, b: Piece, exact: bool) -> Piece: ...
     def negative(self, a: Piece) -> Piece: ...
@@ -99,7 +100,7 @@ def _name(w: Writer, t: Term, s: Scope) -> Piece:
 
 def _constant(w: Writer, t: Term, s: Scope) -> Piece:
     if t.op == "position":
-        return Piece(s.index, ATOM, len(s.index))
+        return w.style.index(s.index)
     return w.style.constant(t.op)
 
 
