@@ -26,7 +26,7 @@ def module(bundle: Bundle, constants: Constants) -> Module:
     kernel = bundle.kernel
     assert isinstance(kernel, Elementwise)
     found = derivatives(bundle, list(kernel.program.outputs))
-    groups = {
+    groups: dict[str, Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "LOSS": {(): ("loss",)},
         "GRADIENT": {k: (g,) for k, g in found.gradient.items()},
         "LOSS_GRADIENT": {k: ("loss", g) for k, g in found.gradient.items()},

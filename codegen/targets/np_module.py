@@ -57,8 +57,8 @@ class Derivatives:
 def derivatives(bundle: Bundle, outputs: Sequence[str]) -> Derivatives:
     """Which derivatives there are, the primary argument first."""
     names = sorted(bundle.differentiable, key=lambda n: n != bundle.primary)
-    gradient = {(n,): f"gradient_{n}" for n in names if f"gradient_{n}" in outputs}
-    hessian = {(n,): f"hessian_{n}" for n in names if f"hessian_{n}" in outputs}
+    gradient: dict[tuple[str, ...], str] = {(n,): f"gradient_{n}" for n in names if f"gradient_{n}" in outputs}
+    hessian: dict[tuple[str, ...], str] = {(n,): f"hessian_{n}" for n in names if f"hessian_{n}" in outputs}
     for a in names:
         for b in names:
             if a != b and f"hessian_{a}_{b}" in outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -125,9 +126,8 @@ def _ball(term: Term) -> arb:
     if term.op == "pi":
         return arb.pi()
     args = [_ball(a) for a in term.args]
-    if term.op in _BALLS:
-        return _BALLS[term.op](*args)
-    return getattr(args[0], term.op)(*args[1:])
+    found: arb = _BALLS[term.op](*args) if term.op in _BALLS else getattr(args[0], term.op)(*args[1:])
+    return found
 
 
 _BALLS: Mapping[str, Callable[..., arb]] = {
@@ -186,16 +186,15 @@ def series(name: str, precision: int) -> tuple[Fraction, ...]:
     low, high = SERIES_REACH[name]
     if name == "log1pmx":
         reach = max((a / (2 + a)) ** 2 for a in (low, high))
-        term = lambda k: Fraction(1, 2 * k + 3)  # noqa: E731
+        terms = (Fraction(1, 2 * k + 3) for k in itertools.count())
     else:
         reach = max(-low, high)
-        factorials = [Fraction(1, 2)]
-        for k in range(3, 40):
-            factorials.append(factorials[-1] / k)
-        term = factorials.__getitem__
-    found: list[Fraction] = []
-    while not found or term(len(found)) * reach ** len(found) > Fraction(1, 2 ** (precision + 2)) * term(0) / 2:
-        found.append(term(len(found)))
+        terms = (Fraction(1, math.factorial(k + 2)) for k in itertools.count())
+    found = [next(terms)]
+    for term in terms:
+        if term * reach ** len(found) < found[0] / 2 ** (precision + 3):
+            break
+        found.append(term)
     return tuple(reversed(found))
 
 

@@ -44,8 +44,8 @@ def module(bundle: Bundle, constants: Constants) -> Module:
     tables = [_table(writer, kernel, name, group) for name, group in groups.items() if group]
     entries = _entries(bundle, kernel, found)
     if bundle.hvp is not None:
-        outputs = [*bundle.hvp.finish.outputs, *bundle.hvp.epilogue.outputs]
-        products = {(n,): (f"hvp_{n}",) for n in bundle.differentiable if f"hvp_{n}" in outputs}
+        made = {*bundle.hvp.finish.outputs, *bundle.hvp.epilogue.outputs}
+        products = _products([n for n in bundle.differentiable if f"hvp_{n}" in made])
         tables.append(_table(writer, bundle.hvp, "PRODUCT", products))
         entries.append(_product_entry(bundle, bundle.hvp, list(products)))
     return Module(writer.functions, entries, tables, helpers_of(writer.terms, writer.helpers))
@@ -57,6 +57,10 @@ def _table(writer: Writer, kernel: Row, name: str, group: Mapping[tuple[str, ...
     if name == "LOSS":
         return f"_LOSS = {items[()]}"
     return f"_{name} = {{" + ", ".join(f"{key(k)}: {text}" for k, text in items.items()) + "}"
+
+
+def _products(names: Sequence[str]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    return {(n,): (f"hvp_{n}",) for n in names}
 
 
 def _kinds(kernel: Row, outputs: Sequence[str]) -> str:
