@@ -293,7 +293,8 @@ class _Plan:
 
     # ---- the kernel
 
-    def kernel(self, name: str, inputs: tuple[Input, ...], scalars: Mapping[str, Term], rows: Mapping[str, Term]) -> Row:
+    def kernel(self, name: str, inputs: tuple[Input, ...], scalars: Mapping[str, Term],
+               rows: Mapping[str, Term]) -> Row:
         scalars, rows = dict(scalars), dict(rows)
         self._check([*scalars.values(), *rows.values()])
         hoisted = {let.term: var(let.name) for level in self.levels for let in level.after}

@@ -1,12 +1,11 @@
 """Elementwise parts of row formulas: the scalar search finds their stable form.
 
-A part that holds no reduction is a formula of one class. Its rows become scalars, what it reads of
-the row as a whole (a softmax, a normalised weight) becomes an argument of its own.
+A part that holds no reduction is a formula of one class: its rows become scalars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace as with_fields
 from functools import cache
 
@@ -22,8 +21,8 @@ from lossmith.derivations.terms import (
     name_of,
     node,
     replace,
-    row,
     var,
+    walk,
 )
 
 CLASS_COUNT = Domain(interval(1, "inf").low, interval(1, "inf").high, True, False)
@@ -36,28 +35,18 @@ def _search(part: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[
     return search.stabilize(part, arguments, order=order)
 
 
-def stabilize_part(part: Term, atoms: Mapping[Term, tuple[str, Domain]], arguments: Sequence[Argument],
+def stabilize_part(part: Term, arguments: Sequence[Argument],
                    order: Order = ()) -> tuple[list[tuple[str, Step, Term, Term]], Term, StableForm]:
     """(steps, form, scalar form): each step as (rule, step, before, after) with the rows back in place."""
-    known = {a.name: a for a in arguments}
-    there: dict[Term, Term] = {}
-    used: list[Argument] = []
-    for atom, (name, domain) in atoms.items():
-        free = name if name not in known else f"{name}_value"
-        there[atom] = var(free)
-        used.append(Argument(free, "input", domain))
-    scalar = replace(part, there)
-    if any(t is COUNT for t in _nodes(scalar)):
+    there = {t: var(name_of(t)) for t in leaves(part) if t.op == "row"}
+    used = [with_fields(a, axis="none", domain=_single(a.domain)) for a in arguments]
+    if COUNT in walk(part):
         there[COUNT] = var("classes")
         used.append(Argument("classes", "parameter", CLASS_COUNT))
-        scalar = replace(scalar, {COUNT: var("classes")})
-    rows = {t: var(name_of(t)) for t in leaves(scalar) if t.op == "row"}
-    scalar = replace(scalar, rows)
+    scalar = replace(part, there)
     names = {name_of(t) for t in leaves(scalar)}
-    used = [a for a in used if a.name in names] + [
-        with_fields(a, axis="none", domain=_single(a.domain)) for a in arguments if a.name in names]
-    steps, form = _search(scalar, tuple(used), order)
-    back = {v: k for k, v in there.items()} | {v: k for k, v in rows.items()}
+    steps, form = _search(scalar, tuple(a for a in used if a.name in names), order)
+    back = {v: k for k, v in there.items()}
     moved = [(s.rule, s, replace(s.before, back), replace(s.after, back)) for s in steps]
     return moved, replace(form.term, back), form
 
@@ -65,12 +54,6 @@ def stabilize_part(part: Term, atoms: Mapping[Term, tuple[str, Domain]], argumen
 def _single(domain: Domain) -> Domain:
     """What is known of one element of a row."""
     return with_fields(domain, unit_sum=False)
-
-
-def _nodes(term: Term) -> list[Term]:
-    from lossmith.derivations.terms import walk
-
-    return walk(term)
 
 
 def machine_row(term: Term) -> Term:
@@ -90,4 +73,3 @@ def machine_row(term: Term) -> Term:
 
 
 _KEPT = frozenset({"sum", "at", "peak", "rest", "lse", "onehot", "gap", "exp_diff", "absorb"})
-_ = row

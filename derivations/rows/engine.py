@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lossmith.derivations.derivation import Evidence, Order, StableForm, Step
-from lossmith.derivations.domains import PROBABILITY, Domain
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.rows import divergence
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.elementwise import machine_row, stabilize_part
 from lossmith.derivations.rows.evidence import enclosed, measure
@@ -44,7 +44,8 @@ class Path:
         self.steps.append(Step(rule, self.term, after, source, result, condition, reason, latex, (shown,)))
         self.term = after
 
-    def assume(self, rule: str, after: Term, source: Term, result: Term, reason: str, latex: str, condition: str) -> None:
+    def assume(self, rule: str, after: Term, source: Term, result: Term, reason: str, latex: str,
+               condition: str) -> None:
         """A step that a declared domain licenses: from here on, this is the definition."""
         evidence = Evidence("proved", f"by the declared domain: {condition}")
         self.move(rule, after, source, result, reason, latex, condition, evidence)
@@ -69,15 +70,15 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
 
 
 def _form(path: Path, order: Order, dtype: str) -> StableForm:
-    error = measure(path.term, path.definition, path.arguments, dtype)
     target = TARGETS[min(len(order), 2)]
+    error, excused = measure(path.term, path.definition, path.arguments, dtype, target)
     remarks = list(path.remarks)
     if error.ulp > target:
-        domains = {a.name: a.domain for a in path.arguments}
-        loose = may_cancel(path.term, domains)
-        cause = f"; {show(loose[0])} may cancel" if loose else ""
+        loose = may_cancel(path.term, {a.name: a.domain for a in path.arguments})
+        cause = f"{show(loose[0])} may cancel" if loose else ""
+        cause = f"; {cause}" if excused.ulp > target else f", where the formula itself is ill-conditioned: {cause}"
         remarks.insert(0, f"{error.ulp:.3g} ulp at {error.where}{cause}")
-    verdict = "stable" if error.ulp <= target else "improved" if path.steps else "unchanged"
+    verdict = "stable" if excused.ulp <= target else "improved" if path.steps else "unchanged"
     return StableForm(path.term, path.definition, path.arguments, order, error, verdict,  # type: ignore[arg-type]
                       "; ".join(remarks))
 
@@ -101,29 +102,30 @@ def _algebraic(path: Path, order: Order) -> None:
         path.move(r.rule.name, r.after if licence is None else replace(path.term, {licence.term: r.result}),
                   r.source if licence is None else licence.term, r.result, r.rule.reason, r.rule.latex,
                   r.rule.condition)
-    atoms = {share: ("share", PROBABILITY) for _, _, share in rewriter.divergences}
-    atoms |= {weight: ("weight", PROBABILITY) for _, weight, _ in rewriter.divergences if weight.args}
     path.move("as-computed", final, path.term, final, "in the operations of the machine", r"\text{as computed}")
-    for body in _elementwise_bodies(path.term, atoms):
-        _polish(path, body, atoms, order)
+    for body, form in dict(rewriter.divergences).items():
+        path.move("near-equality", replace(path.term, {body: form}), body, form, divergence.REASON, divergence.LATEX)
+    for body in _elementwise_bodies(path.term):
+        _polish(path, body, order)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 
 
-def _elementwise_bodies(term: Term, atoms: dict[Term, tuple[str, Domain]]) -> list[Term]:
-    """The bodies of plain sums that hold a function and read nothing of the row but atoms."""
+def _elementwise_bodies(term: Term) -> list[Term]:
+    """The bodies of plain sums that hold a function and read nothing of the row as a whole."""
     found: dict[Term, None] = {}
     for t in walk(term):
-        if t.op == "sum":
-            body = replace(t.args[0], {a: node("row", (), f"@{i}") for i, a in enumerate(atoms)})
-            if not reduces(body) and any(n.op in FUNCTIONS or n.op in NAMED or n.op == "abs" for n in walk(body)):
-                found[t.args[0]] = None
+        body = t.args[0] if t.op == "sum" else None
+        if body is None or reduces(body):
+            continue
+        if any(n.op in FUNCTIONS or n.op in NAMED or n.op == "abs" for n in walk(body)):
+            found[body] = None
     return list(found)
 
 
-def _polish(path: Path, part: Term, atoms: dict[Term, tuple[str, Domain]], order: Order) -> None:
+def _polish(path: Path, part: Term, order: Order) -> None:
     """Put the scalar search's steps for one part into the whole."""
-    moved, final, form = stabilize_part(part, atoms, path.arguments, order)
+    moved, final, form = stabilize_part(part, path.arguments, order)
     whole, here = path.term, part
     for rule, step, before, after in moved:
         made = replace(path.term, {before: after})
@@ -144,18 +146,20 @@ def _bodies(path: Path, order: Order) -> None:
         if merged is not None:
             path.move("one-sum", merged, path.term, merged, "sums over the same classes are one sum",
                       r"\text{one sum over the classes}")
-        _licensed(path)
-        for body in dict.fromkeys(t.args[0] for t in walk(path.term) if t.op == "sum"):
-            _polish(path, body, {}, order)
+        done = _licensed(path)
+        for body in dict.fromkeys(t.args[0] for t in walk(path.term) if t.op == "sum" and t.args[0] not in done):
+            _polish(path, body, order)
     elif order and order[-1] == "tangent":
         _along_tangents(path, order)
     elif path.term.args:
-        _polish(path, path.term, {}, order)
+        _polish(path, path.term, order)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 
 
-def _licensed(path: Path) -> None:
+def _licensed(path: Path) -> set[Term]:
+    """Use unit sums where a body would cancel; returns the bodies that are stable then."""
+    done: set[Term] = set()
     for total in [t for t in walk(path.term) if t.op == "sum"]:
         found = unit_sums(total.args[0], path.arguments)
         if found is None:
@@ -166,6 +170,11 @@ def _licensed(path: Path) -> None:
                     f"{found.added}, whose sum is zero, is added: every term is then non-negative, and zero only "
                     f"where {' = '.join(found.names)}", found.latex, told)
         path.remarks.append(f"uses {told}: where it fails by rounding, the value differs by as much")
+        if found.stable is not None:
+            path.move("near-equality", replace(path.term, {found.body: found.stable}), found.body, found.stable,
+                      divergence.REASON, divergence.LATEX)
+            done.add(found.stable)
+    return done
 
 
 def _along_tangents(path: Path, order: Order) -> None:
@@ -177,7 +186,7 @@ def _along_tangents(path: Path, order: Order) -> None:
     for tangent in [t for t in leaves(path.term) if name_of(t).startswith("tangent_")]:
         factor = partial(path.term, tangent)
         if factor.args:
-            _, factor, form = stabilize_part(factor, {}, path.arguments, order)
+            _, factor, form = stabilize_part(factor, path.arguments, order)
             if form.remaining:
                 path.remarks.append(form.remaining)
         whole = add(whole, times(factor, tangent))

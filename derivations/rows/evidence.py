@@ -8,18 +8,18 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from lossmith.derivations import balls, points, ulp
 from lossmith.derivations.derivation import Evidence, Measurement
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.terms import Term, leaves, name_of
+from lossmith.derivations.terms import Term, leaves, name_of, walk
 from lossmith.derivations.ulp import FORMATS
 
 CLASSES = (1, 2, 3, 7)  # small rows: every rule's structure shows with three classes
 ROWS = 8  # of each size, for evidence
 MEASURED = ((1, 6), (2, 18), (5, 24), (40, 12))  # (classes, rows) for measuring
+CONDITIONED = 12  # values beyond the target whose conditioning is looked at
 Drawn = tuple[dict[str, Any], list[float], int]  # a row, the truth there, the number of classes
 
 
@@ -58,21 +58,50 @@ def _value(domain: Domain, rng: random.Random) -> float:
     return rng.uniform(low + (high - low) / 64, high - (high - low) / 64)
 
 
-def measure(form: Term, definition: Term, arguments: Sequence[Argument], dtype: str = "float32") -> Measurement:
-    """The worst error of a form against the truth of the definition, on rows that seek trouble."""
+def measure(form: Term, definition: Term, arguments: Sequence[Argument], dtype: str = "float32",
+            target: float = 4.0) -> tuple[Measurement, Measurement]:
+    """The worst error of a form against the truth of the definition, on rows that seek trouble: as it
+    is, and divided by what the conditioning of the definition makes unavoidable."""
     fmt = FORMATS[dtype]
-    worst, where, count = 0.0, "", 0
+    worst: list[tuple[float, str]] = [(0.0, "")]
+    lost: list[tuple[float, int, dict[str, Any], list[float]]] = []
+    count = 0
     for env, expected, classes in _truths(definition, tuple(arguments), dtype):
         with np.errstate(all="ignore"):
             got = np.atleast_1d(np.asarray(evaluate(form, env, fmt, classes), dtype=np.float64))
-        truth = np.asarray(expected)
-        got, truth = np.broadcast_arrays(got, truth)
-        known = ~np.isnan(truth)
-        count += int(known.sum())
-        errors = ulp.distance(got[known], truth[known], fmt)
-        if errors.size and float(errors.max()) > worst:
-            worst, where = float(errors.max()), _words(env, definition)
-    return Measurement(dtype, worst, where, count)
+        got, truth = np.broadcast_arrays(got, np.asarray(expected))
+        errors = np.where(np.isnan(truth), 0.0, ulp.distance(got, truth, fmt))
+        count += int((~np.isnan(truth)).sum())
+        k = int(np.argmax(errors))
+        worst.append((float(errors[k]), _words(env)))
+        lost += [(float(errors[i]), int(i), env, expected) for i in np.nonzero(errors > target)[0]]
+    lost.sort(key=lambda found: -found[0])
+    excused = [
+        (error / _condition(definition, env, expected, place, fmt), _words(env))
+        for error, place, env, expected in lost[:CONDITIONED]
+    ]
+    left = max([*excused, (min(target, max(worst)[0]), "")])
+    return Measurement(dtype, *max(worst), count), Measurement(dtype, *left, count)
+
+
+def _condition(definition: Term, env: dict[str, Any], expected: list[float], place: int, fmt: ulp.Format) -> float:
+    """How many ulp one value moves, at most, when one number of the row moves by half an ulp."""
+    worst = 1.0
+    listed = {n: v.tolist() for n, v in env.items()}
+    for name, values in listed.items():
+        if isinstance(values, int):
+            continue
+        for k in range(len(values) if isinstance(values, list) else 1):
+            for sign in (-1, 1):
+                moved = dict(listed)
+                old = values[k] if isinstance(values, list) else values
+                new = points.step(old, sign, fmt)
+                moved[name] = [*values[:k], new, *values[k + 1:]] if isinstance(values, list) else new
+                there = balls.truth(definition, moved, fmt)
+                value = there[place] if isinstance(there, list) else there
+                if np.isfinite(value):
+                    worst = max(worst, float(ulp.distance(value, expected[place], fmt)) / 2)
+    return worst
 
 
 @cache
@@ -86,14 +115,17 @@ def _draw_truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) 
     if not any(a.axis == "class" for a in chosen):
         return
     fmt = FORMATS[dtype]
+    divisors = [t.args[1] for t in walk(definition) if t.op == "div" and t.args[1].op == "sum"]
     for classes, count in MEASURED:
         for env in points.row_samples(chosen, classes, count, 1, fmt, infinite=False):
+            if any((np.asarray(evaluate(d, env, fmt, classes)) == 0).any() for d in divisors):
+                continue  # the definition has no value of its own there
             listed = {n: v.tolist() for n, v in env.items()}
             expected = balls.truth(definition, listed, fmt, arguments)
             yield env, (expected if isinstance(expected, list) else [expected]), classes
 
 
-def _words(env: dict[str, Any], definition: Term) -> str:
+def _words(env: dict[str, Any]) -> str:
     parts = []
     for name, value in env.items():
         shown = np.atleast_1d(value)

@@ -15,10 +15,25 @@ from functools import reduce
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.partial import partial
+from lossmith.derivations.rows import divergence
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.shape import reduces
 from lossmith.derivations.rows.signs import sign
-from lossmith.derivations.terms import ONE, Term, add, div, is_const, leaves, mul, name_of, neg, node, replace, show, sub
+from lossmith.derivations.terms import (
+    ONE,
+    Term,
+    add,
+    div,
+    is_const,
+    leaves,
+    mul,
+    name_of,
+    neg,
+    node,
+    replace,
+    show,
+    sub,
+)
 
 TRIES = 200
 
@@ -31,6 +46,7 @@ class UnitSums:
     names: tuple[str, ...]
     added: str
     latex: str
+    stable: Term | None
 
 
 def unit_sums(body: Term, arguments: Sequence[Argument]) -> UnitSums | None:
@@ -50,7 +66,7 @@ def unit_sums(body: Term, arguments: Sequence[Argument]) -> UnitSums | None:
             names = (name_of(p), name_of(q))
             shown = show(neg(zero) if slope is not ONE else sub(q, p))
             latex = rf"\textstyle\sum_k ({names[1]}_k - {names[0]}_k) = 0"
-            return UnitSums(made, names, shown, latex)
+            return UnitSums(made, names, shown, latex, _divergence(made, slope, p, q, arguments))
     return None
 
 
@@ -65,6 +81,15 @@ def _slope(body: Term, p: Term, q: Term, arguments: Sequence[Argument]) -> Term 
     if not is_const(at_equality(body), 0) or not is_const(by_p) or neg(by_p) is not by_q or is_const(by_p, 0):
         return None
     return by_p
+
+
+def _divergence(body: Term, slope: Term, p: Term, q: Term, arguments: Sequence[Argument]) -> Term | None:
+    """The stable form of the body if it is a multiple of w log(w/q) - w + q, whichever way it was written."""
+    algebra = Algebra(arguments)
+    for w, other, k in ((p, q, slope), (q, p, neg(slope))):
+        if algebra.read(mul(k, divergence.written(w, other))) is algebra.read(body):
+            return mul(k, divergence.stable(w, other, None))
+    return None
 
 
 def _nonnegative(body: Term, p: Term, q: Term) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lossmith.derivations.domains import Domain
+from lossmith.derivations.rows import divergence, forms
 from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.expr import ONE, Expr, coefficient, factors, to_term
 from lossmith.derivations.rows.rules import RULES, RowRule
 from lossmith.derivations.rows.signs import sign
+from lossmith.derivations.terms import ONE as TERM_ONE
 from lossmith.derivations.terms import (
     POSITION,
     ZERO,
@@ -29,7 +30,6 @@ from lossmith.derivations.terms import (
     var,
     walk,
 )
-from lossmith.derivations.terms import ONE as TERM_ONE
 
 LIMIT = 500
 
@@ -64,7 +64,7 @@ class Rewriter:
         self.known: dict[Expr, Term] = {}
         self.rewrites: list[Rewrite] = []
         self.licensed: tuple[str, Expr] | None = None
-        self.divergences: list[tuple[Term, Term, Term]] = []
+        self.divergences: list[tuple[Term, Term]] = []
 
     # ---- what rules ask for
 
@@ -86,14 +86,14 @@ class Rewriter:
                 return str(w.term.value)
         return None
 
-    def divergence(self, w: Expr, k: Expr, share: Term) -> Term:
-        """w log(w/q) - w + q, which is never negative; k is what multiplies its sum."""
+    def divergence(self, w: Expr, k: Expr, a: Expr, lse: Expr) -> Term:
+        """w log(w/q) - w + q for q = exp(a - lse), which is never negative; k is what multiplies its sum."""
         licensed = self.unit(w)
         if licensed is not None:
             self.licensed = licensed, self.algebra.mul(k, self.algebra.sub(ONE, self.algebra.sum(w)))
-        weight = to_term(w)
-        body = add(sub(node("xlogy", (weight, div(weight, share))), weight), share)
-        self.divergences.append((body, weight, share))
+        weight, share = to_term(w), forms.share(a, lse)
+        body = divergence.written(weight, share)
+        self.divergences.append((body, divergence.stable(weight, share, add(forms.gap(a, lse), forms.tail(lse)))))
         return body
 
     # ---- the loop
@@ -160,7 +160,8 @@ class Rewriter:
         for t in e.args:
             own = sign(to_term(t), self.domains)
             minus = coefficient(t)[0] < 0
-            signed.append(({"+": 0, "0": 0, "?": 1, "-": 2}[own], minus, self.hole(self.algebra.neg(t) if minus else t)))
+            size = self.algebra.neg(t) if minus else t
+            signed.append(({"+": 0, "0": 0, "?": 1, "-": 2}[own], minus, self.hole(size)))
         out = ZERO
         for _, minus, term in sorted(signed, key=lambda s: (s[0], s[1])):
             out = sub(out, term) if minus else add(out, term)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 from lossmith.derivations.rows import expr as x
@@ -29,6 +30,7 @@ from lossmith.derivations.terms import (
     POSITION,
     Term,
     add,
+    const,
     div,
     label,
     make,
@@ -37,6 +39,9 @@ from lossmith.derivations.terms import (
     node,
     sub,
 )
+
+# The root of the smallest normal number of float32: nothing divided by more than this overflows.
+SMALL = const(Fraction(1, 2**63))
 
 
 class Holes(Protocol):
@@ -48,7 +53,7 @@ class Holes(Protocol):
 
     def unit(self, w: Expr) -> str | None: ...
 
-    def divergence(self, w: Expr, k: Expr, share: Term) -> Term: ...
+    def divergence(self, w: Expr, k: Expr, a: Expr, lse: Expr) -> Term: ...
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _scaled_expm1(a: Expr, f: Expr, h: Holes) -> Term:
         return mul(h.hole(a), make("expm1", h.hole(f.args[0])))
     flipped = h.algebra.neg(a)
     share_of_others = forms.others(*found)
-    if negative(a) or a.op == "add" and all(negative(t) for t in a.args):
+    if negative(a) or (a.op == "add" and all(negative(t) for t in a.args)):
         return mul(h.hole(flipped), share_of_others)
     return neg(mul(h.hole(a), share_of_others))
 
@@ -238,7 +243,7 @@ def bregman(e: Expr, h: Holes) -> Term | None:
             logs = algebra.sum(algebra.mul(w, algebra.sub(algebra.log(w), a)))
             left = algebra.sub(e, algebra.mul(k, algebra.add(logs, algebra.mul(algebra.sum(w), lse))))
             if size(left) <= size(e) - 3:
-                body = h.divergence(w, k, forms.share(a, lse))
+                body = h.divergence(w, k, a, lse)
                 return add(mul(h.hole(k), node("sum", (body,))), h.hole(left))
     return None
 
@@ -315,6 +320,31 @@ def _weighted(w: Term, gap: Term) -> Term:
     return gap if w.op == "const" else node("absorb", (w, gap))
 
 
+def log_ratio(e: Expr, h: Holes) -> Term | None:
+    """c log w + c (L - a) -> c log(w/p), p = exp(a - L): one logarithm of a ratio, not a difference of two."""
+    if e.op != "add":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        logs = [f for f in factors(t) if f.op == "log"]
+        if len(logs) != 1 or not algebra.nonnegative(logs[0].args[0]):
+            continue
+        c = without(t, logs[0], algebra)
+        for other in e.args:
+            found = lse_term(other, algebra)
+            if found is None or found[0] is not c:
+                continue
+            lse = found[1]
+            for a in _places(lse, e, e, algebra):
+                left = algebra.sub(e, algebra.mul(c, algebra.add(logs[0], lse, algebra.neg(a))))
+                if size(left) <= size(e) - 3:
+                    p, w = forms.share(a, lse), h.hole(logs[0].args[0])
+                    apart = add(make("log", w), add(forms.gap(a, lse), forms.tail(lse)))
+                    ratio = node("where", (node("gt", (p, SMALL)), make("log", div(w, p)), apart))
+                    return add(mul(h.hole(c), ratio), h.hole(left))
+    return None
+
+
 def lse_split(e: Expr, h: Holes) -> Term | None:
     """L -> peak + log1p(rest)."""
     if e.op == "lse":
@@ -366,6 +396,8 @@ RULES: Sequence[RowRule] = (
             r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
+    RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",
+            r"\log w + \log \textstyle\sum_j e^{a_j} - a_k = \log(w / p_k)", log_ratio),
     RowRule("max-balance", "", "the log-sum-exp is measured from its peak, and so is what it is compared with",
             r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", max_balance),
     RowRule("max-balance-sum", "", "the log-sum-exp and the weighted sum are both measured from the peak",
