@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from lossmith.derivations.measure import Judge
 from lossmith.derivations.terms import Term, const, make, show, sub, var, walk
 from lossmith.derivations.ulp import Doubles
@@ -21,20 +22,35 @@ from lossmith.derivations.ulp import Doubles
 if TYPE_CHECKING:
     from lossmith.derivations.search import Candidate, Search
 
+Places = npt.NDArray[Any]
 LEAST = 12  # points that a piece must hold
 PER_COST = 0.003  # bits that a unit of a piece's cost weighs
+PER_MOVE = 8.0  # units of cost that a step of a piece's derivation weighs
 PER_PIECE = 0.3  # bits that one more piece must gain
-POOL = 240  # candidates that take part
+LEADERS, COVERERS = 160, 60  # candidates that take part: the best by score, and the best by what they cover
 SIMPLE = tuple(Fraction(x) for x in ("0", "1", "-1", "1/2", "-1/2", "2", "-2", "1/4", "-1/4", "4", "1/10", "-1/10", "8",
                                      "10", "-10", "16", "1/100", "30", "64", "1/1000", "100"))
+PLAIN = frozenset({"add", "sub", "mul", "div", "neg", "var", "const"})
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A cut: below `value` (`lt`) or up to it (`le`), and how far from simple the number is."""
+
+    value: Fraction
+    op: str
+    rank: float
+
+    def test(self, quantity: Term) -> Term:
+        return make(self.op, quantity, const(self.value))
 
 
 @dataclass(frozen=True)
 class Piecewise:
-    """Forms by the value of `quantity`: the first where it is below the first threshold, and so on."""
+    """Forms by the value of `quantity`: the first up to the first spot, and so on."""
 
     quantity: Term
-    thresholds: tuple[Fraction, ...]
+    spots: tuple[Spot, ...]
     candidates: tuple[Candidate, ...]
     ulp: float
     rank: float
@@ -42,28 +58,26 @@ class Piecewise:
     def join(self, pieces: Sequence[Term]) -> Term:
         """One term from a form for each piece."""
         out = pieces[-1]
-        for threshold, piece in reversed(list(zip(self.thresholds, pieces))):
-            out = make("where", make("lt", self.quantity, const(threshold)), piece, out)
+        for spot, piece in reversed(list(zip(self.spots, pieces))):
+            out = make("where", spot.test(self.quantity), piece, out)
         return out
 
     def words(self) -> str:
-        return f"split where {show(self.quantity)} is {' and '.join(str(t) for t in self.thresholds)}"
+        return "split where " + " and where ".join(show(s.test(self.quantity)) for s in self.spots)
 
     def latex(self) -> str:
-        return rf"\text{{{self.words()}}}"
+        return rf"\text{{one form on either side of }} {', '.join(str(s.value) for s in self.spots)}"
 
 
 def quantities(judge: Judge, candidates: Sequence[Candidate]) -> list[Term]:
-    """What a split may look at."""
-    names = list(judge.env)
-    found = [var(n) for n in names]
-    found += [make("abs", var(n)) for n in names if judge.env[n].min() < 0 < judge.env[n].max()]
-    if len(names) <= 3:
-        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1:]]
-        for a, b in pairs:
-            found += [sub(var(a), var(b)), make("abs", sub(var(a), var(b)))]
-    inner = [t for t in walk(judge.definition) if t.op in ("div", "sub", "add", "mul") and t.size <= 7]
-    found += [q for t in inner if _plain(t) for q in (t, make("abs", t))]
+    """What a split may look at: inputs, their sizes and differences, and what the formula already forms."""
+    inputs = [var(n) for n in judge.env]
+    found = [*inputs, *(make("abs", v) for v, c in zip(inputs, judge.env.values()) if c.min() < 0 < c.max())]
+    if len(inputs) <= 3:
+        for i, a in enumerate(inputs):
+            found += [q for b in inputs[i + 1:] for q in (sub(a, b), make("abs", sub(a, b)))]
+    parts = [t for t in walk(judge.definition) if t.op in ("div", "sub", "add", "mul") and t.size <= 7]
+    found += [q for t in parts if all(s.op in PLAIN for s in walk(t)) for q in (t, make("abs", t))]
     for c in candidates[:4]:
         for t in walk(c.term):
             if t.op in ("exp", "expm1", "log1p", "softplus", "sigmoid", "log1pmx", "sinh") and t.args[0].size <= 9:
@@ -72,96 +86,121 @@ def quantities(judge: Judge, candidates: Sequence[Candidate]) -> list[Term]:
     return [q for q in dict.fromkeys(found) if q.op != "const"][:16]
 
 
-def _plain(term: Term) -> bool:
-    return all(t.op in ("add", "sub", "mul", "div", "neg", "var", "const") for t in walk(term))
-
-
-def simplest(low: float, high: float) -> tuple[Fraction, float] | None:
-    """The simplest number in (low, high], and how far from simple it is; None in a narrow gap."""
+def simplest(low: float, high: float) -> Spot | None:
+    """The simplest number that separates low from high; None in a gap that holds no simple one."""
     for i, value in enumerate(SIMPLE):
-        if low < float(value) <= high:
-            return value, 0.05 * i
+        if low < value <= high:
+            return Spot(value, "lt", 0.03 * i)
+        if low == value:
+            return Spot(value, "le", 0.03 * i)
     if low < 0 < high or not (math.isfinite(low) and math.isfinite(high)):
         return None
     for exponent in range(-30, 31):
-        for sign in (1, -1):
-            value = sign * Fraction(2) ** exponent
-            if low < float(value) <= high:
-                return value, 1.2
-    middle = (low + high) / 2
-    for digits in range(1, 5):
-        value = Fraction(f"{middle:.{digits}g}")
-        if low < float(value) <= high:
-            return value, 1.0 + 0.5 * digits
+        for value in (Fraction(2) ** exponent, -(Fraction(2) ** exponent)):
+            if low < value <= high:
+                return Spot(value, "lt", 1.2)
+    for digits in range(1, 4):
+        value = Fraction(f"{(low + high) / 2:.{digits}g}")
+        if low < value <= high and 1e-9 < abs(value) < 1e9:
+            return Spot(value, "lt", 1.0 + 0.5 * digits)
     return None
 
 
 def best_split(search: Search) -> Piecewise | None:
     """The best two or three pieces, if they beat every single form by more than they are charged."""
     judge = search.judge
-    pool = sorted(search.pool.values(), key=lambda c: c.score)[:POOL]
-    table = np.array([np.log2(1 + (2.0**c.bits - 1) / search.allowance) for c in pool])
-    costs = np.array([PER_COST * c.cost for c in pool])
+    pool = _taking_part(search)
+    table = np.array([np.log2(1 + search.errors(c)) for c in pool])
+    costs = np.array([PER_COST * (c.cost + PER_MOVE * len(c.moves)) for c in pool])
     single = float((table.max(axis=1) + costs).min())
     best: Piecewise | None = None
     for quantity in quantities(judge, pool):
         value = np.broadcast_to(judge.evaluator(quantity), judge.truth.shape)
         if np.isnan(value).any():
             continue
-        for found in _pieces(quantity, value, table, costs, pool):
-            if best is None or found.rank < best.rank:
-                best = found
+        found = _Sorted(quantity, value, table, costs, pool).best()
+        if found is not None and (best is None or found.rank < best.rank):
+            best = found
     return best if best is not None and best.rank < single - PER_PIECE else None
 
 
-def _pieces(quantity: Term, value: Doubles, table: Doubles, costs: Doubles, pool: list[Candidate]) -> list[Piecewise]:
-    order = np.argsort(value, kind="stable")
-    v, e = value[order], table[:, order]
-    cuts = np.nonzero(v[1:] > v[:-1])[0] + 1
-    cuts = cuts[(cuts >= LEAST) & (cuts <= len(v) - LEAST)]
-    if not len(cuts):
-        return []
-    left = np.maximum.accumulate(e, axis=1) + costs[:, None]
-    right = np.maximum.accumulate(e[:, ::-1], axis=1)[:, ::-1] + costs[:, None]
-    best_left, best_right = left.min(axis=0), right.min(axis=0)
-    out: list[Piecewise] = []
-    totals = np.maximum(best_left[cuts - 1], best_right[cuts])
-    for j in np.argsort(totals, kind="stable")[:40]:
-        cut = int(cuts[j])
-        spot = simplest(float(v[cut - 1]), float(v[cut]))
-        if spot is not None:
-            chosen = (pool[int(left[:, cut - 1].argmin())], pool[int(right[:, cut].argmin())])
-            if chosen[0] is not chosen[1]:
-                ulp = 2.0 ** float(max(e[pool.index(chosen[0]), :cut].max(), e[pool.index(chosen[1]), cut:].max())) - 1
-                out.append(Piecewise(quantity, (spot[0],), chosen, ulp, float(totals[j]) + spot[1] * 0.3))
-    if out and min(p.rank for p in out) < 2.4:
-        return out
-    return out + _three(quantity, v, e, costs, cuts, left, right, pool)
+def _taking_part(search: Search) -> list[Candidate]:
+    """The best by score, then those that together hold at the most points."""
+    everyone = sorted(search.pool.values(), key=lambda c: c.score)
+    leaders, rest = everyone[:LEADERS], everyone[LEADERS:]
+    if not rest:
+        return leaders
+    held = np.array([search.errors(c) <= search.target for c in rest])
+    covers = np.argsort(-held.sum(axis=1), kind="stable")[:COVERERS]
+    missing = ~np.any([search.errors(c) <= search.target for c in leaders], axis=0)
+    new = np.argsort(-(held & missing).sum(axis=1), kind="stable")[: COVERERS // 2]
+    return leaders + [rest[i] for i in dict.fromkeys([*covers.tolist(), *new.tolist()])]
 
 
-def _three(quantity: Term, v: Doubles, e: Doubles, costs: Doubles, cuts: Doubles, left: Doubles, right: Doubles,
-           pool: list[Candidate]) -> list[Piecewise]:
-    best_left, best_right = left.min(axis=0), right.min(axis=0)
-    spots = {int(c): simplest(float(v[c - 1]), float(v[c])) for c in cuts}
-    usable = [c for c, spot in spots.items() if spot is not None]
-    out: list[Piecewise] = []
-    for first in usable[:: max(1, len(usable) // 40)]:
-        middle = np.maximum.accumulate(e[:, first:], axis=1) + costs[:, None]
-        lowest = middle.min(axis=0)
-        for second in usable:
-            if second < first + LEAST:
-                continue
-            total = max(best_left[first - 1], lowest[second - first - 1], best_right[second])
-            one, two = spots[first], spots[second]
-            assert one is not None and two is not None
-            rank = float(total) + 0.3 * (one[1] + two[1]) + PER_PIECE
-            if not out or rank < out[-1].rank:
-                chosen = (int(left[:, first - 1].argmin()), int(middle[:, second - first - 1].argmin()),
-                          int(right[:, second].argmin()))
-                worst = max(e[chosen[0], :first].max(), e[chosen[1], first:second].max(), e[chosen[2], second:].max())
-                out.append(Piecewise(quantity, (one[0], two[0]), tuple(pool[c] for c in chosen), 2.0 ** float(worst) - 1,
-                                     rank))
-    return out[-1:]
+class _Sorted:
+    """The points in the order of one quantity, and each candidate's worst error from either end."""
 
+    def __init__(self, quantity: Term, value: Doubles, table: Doubles, costs: Doubles, pool: list[Candidate]) -> None:
+        order = np.argsort(value, kind="stable")
+        self.quantity, self.pool, self.costs = quantity, pool, costs
+        self.value, self.lost = value[order], table[:, order]
+        cuts = np.nonzero(self.value[1:] > self.value[:-1])[0] + 1
+        self.spots: dict[int, Spot] = {}
+        for cut in cuts[(cuts >= LEAST) & (cuts <= len(value) - LEAST)].tolist():
+            spot = simplest(float(self.value[cut - 1]), float(self.value[cut]))
+            if spot is not None:
+                self.spots[cut] = spot
+        self.left = np.maximum.accumulate(self.lost, axis=1) + costs[:, None]
+        self.right = np.maximum.accumulate(self.lost[:, ::-1], axis=1)[:, ::-1] + costs[:, None]
 
+    def best(self) -> Piecewise | None:
+        """Two pieces if they do, else the better of two and three."""
+        if not self.spots:
+            return None
+        two = self._two()
+        if two is not None and two.rank < 2.4:
+            return two
+        three = self._three()
+        found = [p for p in (two, three) if p is not None]
+        return min(found, key=lambda p: p.rank) if found else None
 
+    def _joined(self, chosen: tuple[int, ...], cuts: tuple[int, ...], bits: float) -> Piecewise | None:
+        if len(set(chosen)) == 1:
+            return None
+        ends = (0, *cuts, self.lost.shape[1])
+        worst = max(float(self.lost[c, a:b].max()) for c, a, b in zip(chosen, ends, ends[1:]))
+        spots = tuple(self.spots[c] for c in cuts)
+        rank = bits + 0.3 * sum(s.rank for s in spots) + PER_PIECE * (len(cuts) - 1)
+        return Piecewise(self.quantity, spots, tuple(self.pool[c] for c in chosen), 2.0**worst - 1, rank)
+
+    def _two(self) -> Piecewise | None:
+        best: Piecewise | None = None
+        for cut in self.spots:
+            chosen = int(self.left[:, cut - 1].argmin()), int(self.right[:, cut].argmin())
+            bits = max(float(self.left[chosen[0], cut - 1]), float(self.right[chosen[1], cut]))
+            found = self._joined(chosen, (cut,), bits)
+            if found is not None and (best is None or found.rank < best.rank):
+                best = found
+        return best
+
+    def _three(self) -> Piecewise | None:
+        """Simple first cuts before others; the middle piece's maxima run forward from each."""
+        first_cuts = sorted(self.spots, key=lambda c: (self.spots[c].rank, c))[:36]
+        best_left, best_right = self.left.min(axis=0), self.right.min(axis=0)
+        best: tuple[float, int, int] | None = None
+        for first in first_cuts:
+            middle = np.maximum.accumulate(self.lost[:, first:], axis=1) + self.costs[:, None]
+            lowest = middle.min(axis=0)
+            for second, spot in self.spots.items():
+                if second >= first + LEAST:
+                    bits = max(best_left[first - 1], lowest[second - first - 1], best_right[second])
+                    rank = float(bits) + 0.3 * (self.spots[first].rank + spot.rank)
+                    if best is None or rank < best[0]:
+                        best = rank, first, second
+        if best is None:
+            return None
+        _, first, second = best
+        inside = self.lost[:, first:second].max(axis=1) + self.costs
+        chosen = int(self.left[:, first - 1].argmin()), int(inside.argmin()), int(self.right[:, second].argmin())
+        bits = max(float(best_left[first - 1]), float(inside.min()), float(best_right[second]))
+        return self._joined(chosen, (first, second), bits)

@@ -82,10 +82,10 @@ class Search:
     target: float
     pool: dict[int, Candidate] = field(default_factory=dict)
     expanded: set[int] = field(default_factory=set)
-    allowance: Doubles = field(default_factory=lambda: np.ones(0))
 
     def __post_init__(self) -> None:
-        self.allowance = np.ones(self.judge.count)
+        self.strict = np.ones(self.judge.count)
+        self.allowance = self.strict
         self.moderate = _moderate(self.judge)
 
     def holds(self, conditions: Iterable[Term]) -> bool:
@@ -162,18 +162,24 @@ class Search:
         """
         pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
         table = 2.0 ** np.array([c.bits for c in pool]) - 1
+        self.strict = np.ones(self.judge.count)
         reached = np.min(table, axis=0)
         poor = np.nonzero(reached > self.target / 2)[0]
         for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
-            self.allowance[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+            self.strict[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+        self.allowance = self.strict.copy()
         for errors in table[:10] if fully and not self.good() else ():
             failing = np.nonzero((errors > self.target * self.allowance) & (self.judge.truth != 0))[0]
             for i in failing if len(failing) <= self.judge.count // 3 else ():
                 self.allowance[i] = max(self.allowance[i], self.judge.condition(int(i)))
 
+    def errors(self, c: Candidate) -> Doubles:
+        """A candidate's errors in ulp, each point's divided by its allowance."""
+        return np.asarray((2.0**c.bits - 1) / self.allowance, dtype=np.float64)
+
     def ulp(self, c: Candidate) -> float:
-        """The worst error of a candidate, each point's divided by its allowance."""
-        return float(np.max((2.0**c.bits - 1) / self.allowance))
+        """The worst of a candidate's errors."""
+        return float(np.max(self.errors(c)))
 
     def price(self, c: Candidate) -> float:
         """What decides between good forms: a kernel's cost, its error, the length of the derivation."""
@@ -189,7 +195,7 @@ class Search:
 
     def shortfall(self, c: Candidate) -> tuple[float, float, int]:
         """The order of candidates that all miss the target: how much is lost over all points, then the price."""
-        lost = np.log2(1 + (2.0**c.bits - 1) / self.allowance)
+        lost = np.log2(1 + self.errors(c))
         over = np.maximum(lost - np.log2(1 + self.target), 0)
         return round(float(over.mean()) + 0.05 * float(over.max()), 2), self.price(c), c.serial
 
@@ -343,6 +349,7 @@ def _answer(search: Search, edges: Judge) -> Answer:
     good = search.good()
     root = next(iter(search.pool.values()))
     if not good:
+        search.allowance = search.strict
         split = best_split(search)
         if split is not None:
             return _piecewise(search, split)

@@ -33,6 +33,8 @@ RULES = family(
          because=r"a^2/b^2=(a/b)^2"),
     rule("over-square", "a/b**2", "(a/b)/b", "b != 0", words="divide twice rather than by a square that may overflow",
          because=r"a/b^2=(a/b)/b"),
+    rule("over-power", "a/b**n", "(a/b)/b**[n - 1]", "b != 0, n > 1", words="divide step by step rather than by a power that may overflow",
+         because=r"a/b^n=(a/b)/b^{n-1}"),
     rule("over-product", "a/(b*c)", "(a/b)/c", "b != 0, c != 0", words="divide twice rather than by a product that may overflow",
          because=r"a/(bc)=(a/b)/c"),
     rule("divide-first", "b*a/c", "b*(a/c)", "c != 0", words="divide before multiplying", because=r"\frac{ba}{c} = b\,\frac ac"),
