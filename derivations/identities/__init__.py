@@ -40,6 +40,11 @@ def load(name: str) -> Identity:
         raise KeyError(f"there is no identity '{name}'; there are {', '.join(names())}") from None
 
 
+def checked() -> tuple[CheckedIdentity, ...]:
+    """All identities with their evidence, in the order of `names()`: what the pages are set from."""
+    return tuple(check(load(name)) for name in names())
+
+
 def check(identity: Identity, points: int | None = None) -> CheckedIdentity:
     """The identity with its evidence. Raises Refuted (with a counterexample) or Unproved."""
     from lossmith.derivations.identities import checking

@@ -64,6 +64,7 @@ def _lines(chain: Chain, names: Names) -> str:
         formula = mathml(line.term, others(names, line.term))
         if formula == previous:
             formula = mathml(line.term, others(names, line.term), exact=True)
+            formula = "<mtext>the same</mtext>" if formula == previous else formula
         else:
             previous = formula
         rows.append(_row(line, formula, chain))
@@ -88,7 +89,7 @@ def _error(line: Line) -> str:
     assert line.error is not None
     figure = numbers.ulps(line.error.ulp)
     said = f"2<sup>{figure[2:]}</sup>" if figure.startswith("2^") else figure
-    return f"{said} ulp" + (f"<br>at {escape(line.error.where)}" if line.error.where else "")
+    return f"{said} ulp" + (f"<br>at {escape(numbers.shortened(line.error.where))}" if line.error.where else "")
 
 
 def _quantity(order: Order | None, chain: Chain) -> str:

@@ -54,7 +54,8 @@ def reason(line: Line) -> str:
     only_text = re.fullmatch(r"\\text\{([^{}]*)\}", given)
     if only_text or "$" in given:
         return only_text.group(1) if only_text else given
-    return f"${given}$" if any(c in given for c in "\\^_") else escape(given)
+    formula = any(c in given for c in "\\^_") or not re.search(r"[A-Za-z]{3}", given)
+    return f"${given}$" if formula else escape(given)
 
 
 def aligned_rows(line: Line, formula: list[str], chain: Chain) -> list[str]:
@@ -142,7 +143,7 @@ def error(measured: Measurement | None) -> str:
         return "--"
     figure = numbers.ulps(measured.ulp)
     said = f"$2^{{{figure[2:]}}}$" if figure.startswith("2^") else r"$\infty$" if figure == "inf" else figure
-    return f"{said} ulp at {escape(measured.where)}" if measured.where else f"{said} ulp"
+    return f"{said} ulp at {escape(numbers.shortened(measured.where))}" if measured.where else f"{said} ulp"
 
 
 def _closing(chain: Chain) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 
@@ -49,6 +50,13 @@ def ulps(value: float) -> str:
     return f"{value:.3g}" if value >= 10 else f"{value:.2g}"
 
 
-def count(value: int) -> str:
-    """A count with its thousands set apart, and the noun's plural left to the caller."""
-    return f"{value:,}"
+def shortened(where: str, digits: int = 4) -> str:
+    """A point with its long numbers rounded to so many digits, but for those that would become 0, 1 or 2."""
+    pattern = r"(?<![\w.])-?\d+\.\d+(e[+-]?\d+)?|(?<![\w.])-?\d+e[+-]?\d+"
+    return re.sub(pattern, lambda found: _rounded(found.group(), digits), where)
+
+
+def _rounded(exact: str, digits: int) -> str:
+    short = f"{float(exact):.{digits}g}".replace("e+", "e")
+    whole = float(short).is_integer() and abs(float(short)) <= 2 and float(short) != float(exact)
+    return exact if whole or len(short) > len(exact) else short

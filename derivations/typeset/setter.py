@@ -96,9 +96,13 @@ def set_lines(chain: Chain, setter: Setter, longest: float = LONGEST) -> list[tu
     """Each line of a chain with its formula in rows. Where a step changes only the association, the
     line shows every association, so that it differs from the one above."""
     out: list[tuple[Line, list[str]]] = []
+    previous: list[str] = []
     for line in lines_of(chain):
         rows = setter.rows(line.term, longest)
-        if out and rows == out[-1][1]:
+        if rows == previous:
             rows = setter.rows(line.term, longest, exact=True)
+            rows = [r"\text{the same}"] if rows == previous else rows
+        else:
+            previous = rows
         out.append((line, rows))
     return out

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Kind = Literal["head", "formula", "note", "blank"]
 LONGEST = 4  # lines that one formula may take before its parts are named
 LEAST_REASON = 24
-NARROW = 64  # with less room than this, reasons stand below the formulas
+SAME = "the same"  # in place of a line that reads as the one above, as a product that absorbs infinity does
+LONGEST_PLACE = 24  # characters of where an error was found; other formats say all
+NARROW = 60  # with less room than this, reasons stand below the formulas
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class _Row:
     error: str = ""
 
 
-def derivation_text(chain: Chain, width: int = 110) -> str:
+def derivation_text(chain: Chain, width: int = 120) -> str:
     """A derivation (or a checked identity) as plain text, no line longer than `width` where that can be."""
     rows = list(_rows(chain, width))
     return "\n".join(_plain(row, _columns(rows)).rstrip() for row in rows) + "\n"
 
 
-def derivation_rich(chain: Chain, width: int = 110) -> Text:
+def derivation_rich(chain: Chain, width: int = 120) -> Text:
     """The same for a terminal with colours: a `rich.text.Text`."""
     from rich.text import Text
 
@@ -107,7 +109,9 @@ def _rows(chain: Chain, width: int) -> Iterator[_Row]:
         formula = text(line.term, others(names, line.term))
         if formula == previous:
             formula = text(line.term, others(names, line.term), exact=True)
-        previous = formula
+            formula = SAME if formula == previous else formula
+        else:
+            previous = formula
         yield from _formula(line, quantity(line.quantity, chain), formula, layout, error)
     yield _Row("blank")
     yield from _notes(chain, names, width)
@@ -149,7 +153,11 @@ def quantity(order: Order | None, chain: Chain) -> str:
 def _error(line: Line) -> str:
     if line.error is None:
         return ""
-    where = f"  at {line.error.where}" if line.error.where else ""
+    where = numbers.shortened(line.error.where, 3)
+    if len(where) > LONGEST_PLACE:
+        where = where[:LONGEST_PLACE].rpartition(", ")[0] or where[: LONGEST_PLACE - 3]
+        where += ", .."
+    where = f"  at {where}" if where else ""
     return f"{numbers.ulps(line.error.ulp):>5}{where}"
 
 

@@ -79,7 +79,7 @@ def error_words(error: Measurement | None) -> str:
     """`2.9 ulp at x = 0.71 (float32)`; empty if nothing was measured."""
     if error is None:
         return ""
-    where = f" at {error.where}" if error.where else ""
+    where = f" at {numbers.shortened(error.where)}" if error.where else ""
     return f"{numbers.ulps(error.ulp)} ulp{where} ({error.dtype})"
 
 
