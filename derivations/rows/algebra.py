@@ -82,6 +82,7 @@ class Algebra:
                 if log.op == "lse" and any(log in e.within for e in exponents):
                     kept.remove(base)
                     exponents.append(log)
+            kept, exponents = self._pushed(kept, exponents)
             joined = self.exp(self.add(*exponents))
             for f in factors(joined):
                 if f.op == "num":
@@ -94,6 +95,33 @@ class Algebra:
         if c != 1 or not ordered:
             ordered.insert(0, num(c))
         return ordered[0] if len(ordered) == 1 else x.make("mul", tuple(ordered))
+
+    def _pushed(self, kept: list[Expr], exponents: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+        """exp(-n lse(a)) beside sum exp(n a) goes into the sum: neither part can overflow then."""
+        total = self.add(*exponents)
+        out: list[Expr] = []
+        for base in kept:
+            share = self._share_of(base, total) if base.op == "sum" else None
+            if share is None:
+                out.append(base)
+                continue
+            total = self.sub(total, share)
+            out.append(self.sum(self.mul(base.args[0], self.exp(share))))
+        return (out, [total]) if len(out) == len(kept) and out != kept else (kept, exponents)
+
+    def _share_of(self, base: Expr, exponent: Expr) -> Expr | None:
+        """-n lse(a), a part of the exponent, where the body of a sum holds exp(n a)."""
+        inside = [f for f in factors(base.args[0]) if f.op == "exp"]
+        own = {coefficient(t)[1]: coefficient(t)[0] for e in inside for t in terms_of(e.args[0])}
+        for t in terms_of(exponent):
+            c, lse = coefficient(t)
+            if lse.op != "lse":
+                continue
+            for a in lse.args:
+                n = own.get(coefficient(a)[1], Fraction(0)) / (coefficient(a)[0] or 1)
+                if a.sort == "row" and n > 0 and n.denominator == 1 and c <= -n and lse not in base.within:
+                    return self.mul(num(-n), lse)
+        return None
 
     def _scaled_any(self, c: Fraction, t: Expr) -> Expr:
         own, rest = coefficient(t)
@@ -255,7 +283,9 @@ class Algebra:
         for t in scalars:
             if t is self.neg(x.make("lse", (row,))):
                 return self.exp(self.add(*(s for s in scalars if s is not t)))
-        alone = x.make("sum", (x.make("exp", (row,)),))
+        inside = [t for t in scalars if coefficient(t)[1].op == "lse"]
+        scalars = [t for t in scalars if t not in inside]
+        alone = x.make("sum", (x.make("exp", (self.add(row, *inside),)),))
         return self.mul(self.exp(self.add(*scalars)), alone) if scalars else alone
 
     def at(self, e: Expr, label: str) -> Expr:

@@ -91,7 +91,7 @@ class Rewriter:
         licensed = self.unit(w)
         if licensed is not None:
             self.licensed = licensed, self.algebra.mul(k, self.algebra.sub(ONE, self.algebra.sum(w)))
-        weight, share = to_term(w), forms.share(a, lse)
+        weight, share = Rewriter(self.algebra, self.domains).run(w), forms.share(a, lse)
         body = divergence.written(weight, share)
         self.divergences.append((body, divergence.stable(weight, share, add(forms.gap(a, lse), forms.tail(lse)))))
         return body

@@ -195,6 +195,25 @@ def _half_split(e: Expr, h: Holes) -> Term | None:
     return None
 
 
+def share_difference(e: Expr, h: Holes) -> Term | None:
+    """W p - W q of two softmaxes: where both exceed one half, the difference of what they lack."""
+    if e.op != "add" or len(e.args) != 2:
+        return None
+    algebra = h.algebra
+    first, second = e.args if not negative(e.args[0]) else e.args[::-1]
+    for f in factors(first):
+        for g in factors(second):
+            one, other = is_softmax(f, algebra), is_softmax(g, algebra)
+            total = without(first, f, algebra)
+            if one is None or other is None or algebra.add(total, without(second, g, algebra)) is not ZERO:
+                continue
+            p, q = forms.share(*one), forms.share(*other)
+            both = node("and", (node("gt", (p, HALF)), node("gt", (q, HALF))))
+            lacking = sub(forms.others(*other), forms.others(*one))
+            return mul(h.hole(total), node("where", (both, lacking, sub(p, q))))
+    return None
+
+
 def shift_pair(e: Expr, h: Holes) -> Term | None:
     """c a_k - c sum(p a) -> c (sum(p gap) - gap_k): p sums to one, so both may be measured from the peak."""
     if e.op != "add":
@@ -392,6 +411,8 @@ RULES: Sequence[RowRule] = (
             r"p (c + r) - c = p\, r - c (1 - p)", partial_complement),
     RowRule("half-split", "", "above one half the softmax is one minus the share of the others",
             r"p_k = 1 - \textstyle\sum_{j \ne k} p_j \text{ where } p_k > \tfrac12", half_split),
+    RowRule("share-difference", "", "where both softmaxes exceed one half, what they lack is subtracted instead",
+            r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
     RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
             r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
