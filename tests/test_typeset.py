@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -45,6 +47,7 @@ from lossmith.derivations.typeset.markdown import derivation_markdown, unit_mark
 from lossmith.derivations.typeset.mathml import mathml
 from lossmith.derivations.typeset.naming import others
 from lossmith.derivations.typeset.notation import escape, identifier, latex
+from lossmith.derivations.typeset.numbers import shortened
 from lossmith.derivations.typeset.setter import setter_for
 from lossmith.derivations.typeset.text import break_formula, derivation_rich, derivation_text
 from lossmith.derivations.typeset.text_notation import text
@@ -253,6 +256,42 @@ def test_long_formulas_are_named_apart_and_nothing_is_lost() -> None:
         inner = [t for t in walk(term) if t in others(setter.names, term)]
         assert all(list(setter.names).index(t) < list(setter.names).index(term) for t in inner)
     assert long_one().to_text().count("where ") >= len(setter.names) - 2
+
+
+def test_a_line_that_reads_as_the_one_above_is_not_repeated() -> None:
+    product = mul(z, make("max", x, ZERO))
+    d = chain("guarded", (), (LOGIT, TARGET), [(product, "", "", 1.0), (node("absorb", product.args), "why", "", 1.0)],
+              PROVED)
+    assert " = the same" in derivation_text(d) and r"= \text{the same}" in derivation_latex(d)
+    regrouped = chain("regrouped", (), (LOGIT, TARGET), [
+        (node("add", (node("add", (x, z)), t)), "", "", 1.0), (node("add", (x, node("add", (z, t)))), "why", "", 1.0)],
+        PROVED)
+    assert " = x + (z + t)" in derivation_text(regrouped)
+
+
+@pytest.mark.parametrize(("where", "short"), [
+    ("x = -3.40282347e+38, z = 0", "x = -3.403e38, z = 0"), ("z = 0.99999994", "z = 0.99999994"),
+    ("C = 1000", "C = 1000"), ("x1 = 0.0750925243", "x1 = 0.07509"),
+])
+def test_points_are_shortened_but_not_to_what_they_are_not(where: str, short: str) -> None:
+    assert shortened(where) == short
+
+
+def test_pages_do_not_depend_on_the_hash_seed() -> None:
+    code = ("from lossmith.derivations import identities\n"
+            "from lossmith.derivations.typeset.markdown import unit_markdown\n"
+            "print(unit_markdown(identities.checked()).encode())")
+    pages = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
+                            capture_output=True, text=True, timeout=60).stdout for seed in ("1", "2")}
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize(("script", "says"), [("prove_an_identity.py", "refuted: softplus_misremembered, line 2"),
+                                              ("print_a_derivation.py", "dL/dx")])
+def test_the_examples_run(script: str, says: str, tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "examples" / script
+    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and says in done.stdout, done.stderr
 
 
 def test_rows_name_their_peak() -> None:

@@ -123,11 +123,12 @@ def _step(line: Line, step: Step, chain: Chain, setter: Setter, mark: str) -> st
 
 
 def _reason(line: Line) -> str:
-    """The reason as Markdown text, its mathematics set where it was given as mathematics."""
+    """The reason as Markdown text; where it was given as mathematics, in words and as mathematics."""
     given = reason(line)
     if "$" not in given or not line.reason_latex:
         return escape(line.reason)
-    return mixed(given)
+    whole = given.count("$") == 2 and given.startswith("$") and given.endswith("$")
+    return f"{escape(line.reason)}: {mixed(given)}" if whole else mixed(given)
 
 
 def _changed(step: Step, chain: Chain, setter: Setter) -> str:
