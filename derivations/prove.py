@@ -46,7 +46,7 @@ def _search(rule: Rule, tries: int) -> tuple[dict[str, float] | None, int]:
         if math.isnan(_value(rule.pattern, env)):
             continue
         used += 1
-        if not balls.overlaps(rule.pattern, rule.replacement, env):
+        if math.isnan(_value(rule.replacement, env)) or not balls.overlaps(rule.pattern, rule.replacement, env):
             return env, used
         if used >= NEEDED:
             break
@@ -82,13 +82,17 @@ def _trial_points(rule: Rule, tries: int) -> Iterator[dict[str, float]]:
 
 @functools.cache
 def prove_rule(rule: Rule) -> Evidence:
-    """Proved by SymPy in every case of the signs that the condition allows, else enclosed by balls."""
-    cases = list(_cases(rule))
-    if cases and all(_zero(_meaning(rule.pattern, case), _meaning(rule.replacement, case)) for case in cases):
-        return Evidence("proved", f"SymPy, {len(cases)} cases of sign" if len(cases) > 1 else "SymPy")
+    """Proved by SymPy in every case of the signs that the condition allows, else enclosed by balls.
+
+    Balls are asked first in any case: SymPy's logarithms of negative numbers are complex and may
+    agree where a real formula has no value. Raises ArithmeticError with a counterexample.
+    """
     counterexample, used = _search(rule, TRIES)
     if counterexample is not None:
         raise ArithmeticError(f"rule {rule.name} is wrong at {counterexample}")
+    cases = list(_cases(rule))
+    if cases and all(_zero(_meaning(rule.pattern, case), _meaning(rule.replacement, case)) for case in cases):
+        return Evidence("proved", f"SymPy, {len(cases)} cases of sign" if len(cases) > 1 else "SymPy")
     return Evidence("enclosed", "both sides in ball arithmetic over the side condition", used)
 
 

@@ -36,7 +36,7 @@ RECOGNITIONS = (
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
     "cancel-into", "expm1", "log1p", "log1p-negative", "sign-times-self",
-    "over-abs",
+    "over-abs", "numbers-cancel",
 )
 _recognitions = index([BY_NAME[n] for n in RECOGNITIONS])
 DEGREE = 8  # the highest power of e^u that a normal form may hold

@@ -25,6 +25,7 @@ RULES = family(
     rule("convex-shared", "a*(b + c) + (1 - a)*(d + c)", "a*b + (1 - a)*d + c", words="the weights sum to one, so the shared part stands alone",
          because=r"a c + (1-a) c = c"),
     rule("convex-difference", "a*b + (1 - a)*c", "c + a*[b - c]", words="a weighted mean from one end", because=r"ab+(1-a)c=c+a(b-c)"),
+    rule("numbers-cancel", "a + n - n", "a", words="what is added and subtracted again is gone", because=r"a+n-n=a"),
     rule("like-terms", "a + a", "2*a", words="add like terms", because=r"a+a=2a"),
     rule("square", "a*a", "a**2", words="a product of equals is a square", because=r"a\,a=a^2"),
     rule("over-one-plus", "a + 1/b", "(1 + a*b)/b", "b != 0", words="bring both over one denominator", because=r"a+\frac1b=\frac{1+ab}{b}"),
