@@ -164,7 +164,7 @@ def _error(line: Line) -> str:
 def _formula(line: Line, left: str, formula: str, layout: _Layout, error: str) -> Iterator[_Row]:
     """The rows of one line: the formula broken at its operators, the reason wrapped beside or below it."""
     broken = break_formula(formula, layout.formula)
-    reason = textwrap.wrap(line.reason, layout.reason) or [""]
+    reason = textwrap.wrap(line.reason, layout.reason, break_on_hyphens=False) or [""]
     if layout.stacked and line.reason:
         broken += [f"  # {part}" for part in reason]
     beside = [] if layout.stacked else reason
