@@ -16,7 +16,7 @@ from lossmith.audit import specials
 from lossmith.audit.subject import Subject
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.points import row_samples, scalar_points
+from lossmith.derivations.points import is_weights, row_samples, scalar_points
 from lossmith.derivations.ulp import Array, Format
 
 HARD, SOFT = "hard", "soft"
@@ -44,10 +44,10 @@ class Batch:
 
 
 def is_soft(argument: Argument) -> bool:
-    """A target that may lie between its extremes: a bounded interval, or a distribution."""
+    """A target that may lie between its extremes: a bounded interval, a distribution, weights."""
     domain = argument.domain
     bounded = math.isfinite(domain.low) and math.isfinite(domain.high)
-    return argument.role == "target" and bounded and not domain.values
+    return argument.role == "target" and (bounded or is_weights(domain)) and not domain.values
 
 
 def _groups(subject: Subject, arrays: Mapping[str, Array]) -> Array:
@@ -57,7 +57,8 @@ def _groups(subject: Subject, arrays: Mapping[str, Array]) -> Array:
     for a in subject.given:
         if is_soft(a):
             values = arrays[a.name]
-            inside = (values != float(a.domain.low)) & (values != float(a.domain.high))
+            high = 1.0 if is_weights(a.domain) else float(a.domain.high)
+            inside = (values != float(a.domain.low)) & (values != high)
             soft |= inside.any(axis=-1) if values.ndim > 1 else inside
     return soft
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.points import settle, special_values
+from lossmith.derivations.points import is_weights, settle, special_values
 from lossmith.derivations.ulp import Array, Format, round_fraction
 
 NOTED = (Fraction(0), Fraction(1), Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(19, 20),
@@ -88,7 +88,7 @@ def _choices(a: Argument, classes: int, fmt: Format) -> list[Any]:
         return sorted({0, classes - 1})
     if a.axis != "class":
         return [float(v) for v in values_of(a, fmt) if not math.isnan(v)][::23] or [1.0]
-    if a.domain.unit_sum:
+    if a.domain.unit_sum or is_weights(a.domain):
         zeros = a.domain.low_closed
         return _distributions(classes, fmt) if zeros else [settle(np.ones(classes), fmt, zeros=False)]
     held = [r for r in _logit_rows(classes) if all(a.domain.holds(float(v)) or math.isnan(v) for v in r)]

@@ -325,18 +325,21 @@ def decide_anchored(value: Anchored, fmt: Format) -> float | None:
     return decide(value.ball, fmt)
 
 
+def floats(value: Any) -> Doubles:
+    """An input as float64: a row, or one number."""
+    return np.asarray(value, dtype=np.float64)
+
+
 def has_nan(term: Term, env: Env) -> bool:
     """Whether an input that the term reads is NaN (or holds one)."""
-    return any(op != "label" and bool(np.isnan(floats(env[name])).any()) for name, op in inputs_of(term))
-
-
-def floats(value: Any) -> Doubles:
-    return np.asarray(value, dtype=np.float64)
+    return any(bool(np.isnan(floats(env[name])).any()) if op == "row" else math.isnan(env[name])
+               for name, op in inputs_of(term))
 
 
 def is_finite(term: Term, env: Env) -> bool:
     """Whether every input that the term reads is finite."""
-    return all(op == "label" or bool(np.isfinite(floats(env[name])).all()) for name, op in inputs_of(term))
+    return all(bool(np.isfinite(floats(env[name])).all()) if op == "row" else math.isfinite(env[name])
+               for name, op in inputs_of(term))
 
 
 def as_list(value: Value) -> list[Any]:

@@ -136,8 +136,11 @@ class Evaluator:
         self._done: dict[int, Array] = {}
 
     def __call__(self, term: Term) -> Array:
+        order = walk(term)
+        if self.classes is None:
+            self.classes = next((np.shape(self.env[name_of(t)])[-1] for t in order if t.op == "row"), None)
         with np.errstate(all="ignore"):
-            for t in walk(term):
+            for t in order:
                 if t.id not in self._done:
                     self._done[t.id] = self._compute(t)
         return self._done[term.id]
@@ -171,10 +174,7 @@ class Evaluator:
         return self._round(math.pi)
 
     def _input(self, t: Term) -> Array:
-        value = self._round(np.asarray(self.env[name_of(t)], dtype=np.float64))
-        if t.op == "row" and self.classes is None:
-            self.classes = value.shape[-1]
-        return value
+        return self._round(np.asarray(self.env[name_of(t)], dtype=np.float64))
 
     def _label(self, t: Term) -> Array:
         return np.asarray(self.env[name_of(t)]).astype(np.int64)

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from lossmith.derivations.anchored import Anchored
-from lossmith.derivations.enclosing import Env, decide_anchored, inputs_of, run, working
+from lossmith.derivations.enclosing import Env, as_list, decide_anchored, inputs_of, run, working
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term
 from lossmith.derivations.ulp import Format
@@ -138,14 +138,20 @@ def _settle(values: Sequence[Anchored], fmt: Format) -> float | None:
 def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: int, fmt: Format,
            base: int) -> list[float | None]:
     """The limit from one direction, one per class for a row."""
-    columns: list[list[Anchored]] = []
-    near = any(not p.infinite for p in places)
-    for scale in (base, base * 3 // 2, base * 9 // 4):
-        with working(max((5 if near else 2) * scale // 2 + 300, 100 - fmt.quantum)):
-            value = run(term, _approach(env, places, speed, scale, flip), False)
-            columns.append(value if isinstance(value, list) else [value])
-    with working(400):
-        return [_settle(three, fmt) for three in zip(*columns, strict=True)]
+    found: list[float | None] = []
+    scales = (base, base * 3 // 2, base * 9 // 4)
+    # exp of a magnitude needs half its bits; a removable singularity of second order over twice as many,
+    # and a difference that vanishes must be known to vanish in the format.
+    for precisions in ([s // 2 + 250 for s in scales], [max(5 * s // 2 + 300, 100 - fmt.quantum) for s in scales]):
+        columns: list[list[Anchored]] = []
+        for scale, precision in zip(scales, precisions, strict=True):
+            with working(precision):
+                columns.append(as_list(run(term, _approach(env, places, speed, scale, flip), False)))
+        with working(400):
+            found = [_settle(three, fmt) for three in zip(*columns, strict=True)]
+        if None not in found or all(v.kind is None for v in columns[0]):
+            break
+    return found
 
 
 def limit(term: Term, env: Mapping[str, Any], fmt: Format, arguments: Sequence[Argument]) -> list[float | None]:
@@ -154,13 +160,22 @@ def limit(term: Term, env: Mapping[str, Any], fmt: Format, arguments: Sequence[A
     base = _base_scale(places)
     settled: list[float | None] = []
     for chosen in moved_sets(places):
-        flips = (1, -1) if any(not p.infinite and not p.inward for p in chosen) else (1,)
-        found = [_along(term, env, chosen, s, f, fmt, base) for s in speeds(len(chosen)) for f in flips]
-        merged = [_agreed(column) for column in zip(*found, strict=True)]
+        merged = _from_all_sides(term, env, chosen, fmt, base)
         settled = [m if s is None else s for s, m in zip(settled, merged, strict=True)] if settled else merged
         if None not in settled:
             break
     return settled
+
+
+def _from_all_sides(term: Term, env: Env, chosen: Sequence[Place], fmt: Format, base: int) -> list[float | None]:
+    """The limits on which all directions agree. Where both sides are tried, one may lie outside the domain."""
+    flips = (1, -1) if any(not p.infinite and not p.inward for p in chosen) else (1,)
+    found: list[list[float | None]] = []
+    for speed in speeds(len(chosen)):
+        found += [_along(term, env, chosen, speed, flip, fmt, base) for flip in flips]
+        if all(v is None for column in found for v in column):
+            break
+    return [_agreed(column) for column in zip(*found, strict=True)]
 
 
 def _agreed(values: Sequence[float | None]) -> float | None:

@@ -131,7 +131,8 @@ def _draw(domain: Domain, count: int, rng: Generator, fmt: Format, special: Doub
     out = np.where(kinds == 2, moderate(domain, count, rng, fmt), out)
     if math.isfinite(domain.low) and math.isfinite(domain.high):
         ends = [float(domain.low), float(domain.high), *(float(t) for t in TARGETS)]
-        heavy = np.array([round_fraction(Fraction(e), fmt) for e in ends if domain.holds(e)])
+        rounded = (round_fraction(Fraction(e), fmt) for e in ends)
+        heavy = np.array([e for e in rounded if domain.holds(e)])
         if len(heavy):
             weights = np.array([3.0 if h in (ends[0], ends[1]) else 1.0 for h in heavy])
             out = np.where(rng.random(count) < 0.5, rng.choice(heavy, count, p=weights / weights.sum()), out)
@@ -200,7 +201,8 @@ def row_samples(arguments: Sequence[Argument], classes: int, count: int, seed: i
 
     Kinds in turn: random, tied, confident (one logit 20, 40, 90 above the rest), masked with -inf
     where the domain holds it (and `infinite`), near-equal and of wide spread. Distributions are
-    random, one-hot, uniform, peaked, with zeros, near another's. Labels at the largest logit and away from it.
+    random, one-hot, uniform, peaked, with zeros, near another's; non-negative weights are a
+    distribution four times in five. Labels at the largest logit and away from it.
     """
     rng = np.random.default_rng([seed, fmt.precision, count, classes])
     samples: list[dict[str, Array]] = []
@@ -228,12 +230,19 @@ def _label(row: Doubles | None, classes: int, k: int, rng: Generator) -> np.int6
 
 def _row(domain: Domain, classes: int, k: int, rng: Generator, fmt: Format, earlier: list[Doubles],
          infinite: bool) -> Doubles:
-    if domain.unit_sum:
+    if domain.unit_sum or (is_weights(domain) and k % 5 != 4):
         return distribution(classes, k, rng, fmt, domain, earlier)
+    if is_weights(domain):
+        return round_array(rng.uniform(0, 2, classes) * (rng.random(classes) < 0.8), fmt)
     if domain.values or math.isfinite(domain.low):
         special = np.array([v for v in special_values(domain, fmt) if math.isfinite(v)])
         return _draw(domain, classes, rng, fmt, special)
     return logits_row(classes, k, rng, fmt, earlier, infinite and domain.holds(-math.inf))
+
+
+def is_weights(domain: Domain) -> bool:
+    """Non-negative numbers without an upper end: over classes, weights, most often a distribution."""
+    return domain.low == 0 and math.isinf(domain.high) and not domain.index
 
 
 CONFIDENT = (20.0, 40.0, 90.0)

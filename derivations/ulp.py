@@ -180,7 +180,8 @@ def error(got: npt.ArrayLike, truth: Sequence[Fraction | float] | tuple[Array, A
 
     `truth`: a pair (high, low) of float64 arrays whose sum is the exact value to some 100 bits,
     or a flat sequence of Fractions (floats for NaN and infinities). Rules for NaN and infinities
-    are those of `distance`; a finite truth beyond the format's largest number accepts infinity.
+    are those of `distance`, but for an infinity where truth is finite: it counts as the power of
+    two beyond the largest number, so that it is one ulp from that, and right where truth rounds to it.
     """
     if isinstance(truth, tuple) and len(truth) == 2 and isinstance(truth[0], np.ndarray):
         high, low = (np.asarray(part, dtype=np.float64) for part in truth)
@@ -192,8 +193,10 @@ def error(got: npt.ArrayLike, truth: Sequence[Fraction | float] | tuple[Array, A
     unit = ulp_of(high, fmt)
     with np.errstate(all="ignore"):
         # Scaled before subtracting, so that neither underflow nor overflow can spoil the difference.
-        apart = np.abs((a / unit - high / unit) - low / unit)
+        beyond = np.copysign(ulp_of(fmt.largest, fmt) / unit * 2.0**fmt.precision, a)  # where an infinity begins
+        scaled = np.where(np.isinf(a), beyond, a / unit)
+        apart = np.abs((scaled - high / unit) - low / unit)
     nearest = round_array(high, fmt)
     same = (np.isnan(a) & np.isnan(high)) | (np.isinf(a) & (a == nearest))
-    plain = np.isfinite(a) & np.isfinite(high)
+    plain = ~np.isnan(a) & np.isfinite(high)
     return np.asarray(np.where(same, 0.0, np.where(plain, apart, np.inf)), dtype=np.float64)
