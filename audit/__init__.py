@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["AuditFailure", "Result", "audit"]
@@ -19,3 +21,16 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(import_module("lossmith.audit.result"), name)
     raise AttributeError(f"lossmith.audit has no '{name}': it has {', '.join(__all__)}")
+
+
+class _Callable(ModuleType):
+    """`lossmith.audit` is this package and the public function in one: importing the package would
+    otherwise hide the function of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Result:
+        from lossmith.api import audit
+
+        return audit(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

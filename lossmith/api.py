@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lossmith.codegen.generate import generate
@@ -10,6 +10,7 @@ from lossmith.derivations import catalogue, parser
 from lossmith.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from lossmith.audit.result import Result
     from lossmith.derivations.derivation import Derivation, Order
     from lossmith.derivations.loss import Argument, Unit
 
@@ -76,6 +77,20 @@ def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -
     return run(unit, () if wrt is None else (wrt,))
 
 
-def audit(loss: str, **options: Any) -> Any:
-    """Measure a generated function against ball arithmetic on the definition."""
-    raise UsageError("audit is not here yet")
+def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "float32", tier: str = "fast", *,
+          truth: str | None = None, **options: Any) -> Result:
+    """Measure generated kernels, or any function of arrays, against ball arithmetic on the definition.
+
+    unit: a name that `lossmith list` prints, or a function that computes the loss that `truth` names.
+    options: see lossmith.audit.run.audit. Raises UnknownLoss, UsageError.
+    """
+    name = unit if isinstance(unit, str) else truth
+    if name is not None:
+        catalogue.load(name)
+    from lossmith.audit.adapters import Unavailable
+    from lossmith.audit.run import audit as run
+
+    try:
+        return run(unit, target, dtype, tier, truth=truth, **options)
+    except (ValueError, Unavailable) as error:
+        raise UsageError(str(error)) from None

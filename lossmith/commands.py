@@ -130,11 +130,28 @@ def run_stabilize(options: argparse.Namespace) -> int:
 
 
 def run_audit(options: argparse.Namespace) -> int:
-    """The accuracy of a generated function, measured."""
+    """The accuracy of generated kernels, measured; a finding where the contract, or --fail-over, is broken."""
     from lossmith.api import audit
 
-    audit(options.loss, target=options.target, dtype=options.dtype, tier=options.tier)
-    return EXIT_WELL
+    result = audit(options.loss, options.target, options.dtype, options.tier, exhaustive=options.exhaustive)
+    if options.json:
+        _print_json({"reports": _finite(result.to_json()), "holds": result.holds})
+    else:
+        print(result.to_text())
+    limit = options.fail_over
+    well = result.holds if limit is None else result.wrong == 0 and result.max_ulp <= limit
+    return EXIT_WELL if well else EXIT_FINDING
+
+
+def _finite(value: Any) -> Any:
+    """The same data with infinities and NaN as text: JSON has no number for them."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def run_doctor(options: argparse.Namespace) -> int:
