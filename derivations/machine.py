@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lossmith.derivations.match import Rewrite, fill, index, rewrites
+from lossmith.derivations.match import PRODUCTS, Rewrite, at_root, factors, fill, heads, index, rewrites
 from lossmith.derivations.polynomial import ordered
 from lossmith.derivations.rules import BY_NAME, Rule
-from lossmith.derivations.terms import MACHINE, Term, replace, walk
+from lossmith.derivations.terms import MACHINE, Term, rebuild, replace, walk
 
 # These first: two logistic functions of opposite arguments share one exponential and one square,
 # and an argument of known sign needs no choice.
@@ -80,7 +80,31 @@ def _single(term: Term) -> Rewrite | None:
     return None
 
 
+_lowered: dict[int, Term] = {}
+
+
 def machine(term: Term) -> Term:
-    """`term` in the machine's vocabulary."""
-    steps = expansion(term)
-    return steps[-1].after if steps else term
+    """`term` in the machine's vocabulary: what `expansion` leads to, without the steps."""
+    found = _lowered.get(term.id)
+    if found is None:
+        rule = SINGLE.get(term.op)
+        first = _by_first_rules(term)
+        if first is not None:
+            found = machine(first)
+        elif rule is not None:
+            found = machine(fill(rule.replacement, dict(zip(("a", "b", "c"), term.args)), rule.collected))
+        else:
+            found = rebuild(term, tuple(machine(a) for a in term.args)) if term.args else term
+        _lowered[term.id] = found
+    return found
+
+
+def _by_first_rules(term: Term) -> Term | None:
+    if term.op in PRODUCTS and sum(t.op == "sigmoid" for _, t in factors(term)) < 2:
+        return None
+    return next((result for rule in _first.get(heads(term.op), ()) for result, _ in at_root(rule, term)), None)
+
+
+def names_left(term: Term) -> int:
+    """How many named functions stand between a term and the machine."""
+    return sum(t.op in SINGLE for t in walk(term))

@@ -127,10 +127,7 @@ def total(parts: Iterable[Signed]) -> Term:
     """The sum of signed parts, in their order."""
     out: Term | None = None
     for sign, t in parts:
-        if out is None:
-            out = t if sign > 0 else build("neg", t)
-        else:
-            out = build("add" if sign > 0 else "sub", out, t)
+        out = (t if sign > 0 else build("neg", t)) if out is None else build("add" if sign > 0 else "sub", out, t)
     return ZERO if out is None else out
 
 

@@ -88,6 +88,11 @@ class Judge:
             self._conditions[i] = self._condition(i)
         return self._conditions[i]
 
+    def near_root(self, i: int) -> bool:
+        """Whether the conditioning is that of a root, and not what an exponential of the inputs has anyway."""
+        size = max(abs(v) for v in self.point(i).values())
+        return self.condition(i) > 8 * min(max(size, 1.0), 128.0)
+
     @cached_property
     def _conditions(self) -> dict[int, float]:
         return {}

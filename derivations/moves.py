@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace as changed
+from dataclasses import dataclass
+from dataclasses import replace as changed
 
 from lossmith.derivations.match import Rewrite
 from lossmith.derivations.rules import Rule
@@ -46,8 +47,8 @@ class Move:
     @staticmethod
     def equal(definition: Term, seed: Term) -> Move:
         """A form that the caller knows to be equal."""
-        return Move("equal-form", "an equal form, derived on its own", r"\text{an equal form}", definition, seed, definition,
-                    seed)
+        return Move("equal-form", "an equal form, derived on its own", r"\text{an equal form}", definition, seed,
+                    definition, seed)
 
     @staticmethod
     def split(before: Term, after: Term, words: str, latex: str) -> Move:
@@ -55,9 +56,9 @@ class Move:
 
     @staticmethod
     def guard(before: Term, after: Term) -> Move:
-        return Move("absorb-infinity", "a product with a factor 0 is 0, the limit of the definition, where the other "
-                    "factor is infinite", r"0 \cdot \infty = 0 \text{, the limit of the definition}", before, after, before,
-                    after)
+        words = "a product with a factor 0 is 0, the limit of the definition, where the other factor is infinite"
+        latex = r"0 \cdot \infty = 0 \text{, the limit of the definition}"
+        return Move("absorb-infinity", words, latex, before, after, before, after)
 
 
 def from_rewrite(step: Rewrite) -> Move:

@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import Any
 
 import flint
-
 from lossmith.derivations import terms
 from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, const, is_const, node, number
 
@@ -25,7 +24,7 @@ LARGE = 600  # the most terms of a quotient's numerator or denominator
 EXPONENT = 12  # the highest power that is multiplied out or divided out of an exponential
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """An expansion that is not worth its size; the caller keeps the term as it is."""
 
 
@@ -67,7 +66,7 @@ def _monomial(powers: Mapping[Term, int]) -> Monomial:
 
 def _times(p: Poly, q: Poly) -> Poly:
     if len(p) * len(q) > PRODUCTS:
-        raise TooLarge
+        raise TooLargeError
     out: Poly = {}
     for m1, c1 in p.items():
         for m2, c2 in q.items():
@@ -101,7 +100,7 @@ def canon(term: Term) -> Poly:
     if found is None:
         try:
             found = _expand(term)
-        except TooLarge:
+        except TooLargeError:
             found = _atom(term)
         _canon[term.id] = found
     return found
@@ -250,7 +249,7 @@ def collect(term: Term) -> Term:
         try:
             other = together(term)
             best = other if other.size < best.size else best
-        except (TooLarge, ZeroDivisionError):
+        except (TooLargeError, ZeroDivisionError):
             pass
     return best if best.size < term.size else term
 
@@ -286,11 +285,11 @@ def _atoms(term: Term) -> list[Term]:
 
 def _limit(*polys: Any) -> None:
     if any(len(p) > LARGE for p in polys):
-        raise TooLarge
+        raise TooLargeError
 
 
 def quotient(term: Term) -> Quotient:
-    """`term` over one denominator, common factors cancelled. Raises TooLarge, ZeroDivisionError."""
+    """`term` over one denominator, common factors cancelled. Raises TooLargeError, ZeroDivisionError."""
     atoms = _atoms(term)
     context = flint.fmpq_mpoly_ctx.get(tuple(f"a{i}" for i in range(max(1, len(atoms)))), "lex")
     symbol = dict(zip(atoms, context.gens()))
@@ -326,7 +325,7 @@ def quotient(term: Term) -> Quotient:
         if t.op == "pow" and is_const(t.args[1]) and number(t.args[1]).denominator == 1:
             n = int(number(t.args[1]))
             if abs(n) > EXPONENT:
-                raise TooLarge
+                raise TooLargeError
             top, bottom = go(t.args[0])
             return (top**n, bottom**n) if n >= 0 else (bottom**-n, top**-n)
         ((m, _),) = (canon(t) if t.op == "exp" else _atom(t)).items()
@@ -351,7 +350,7 @@ def _poly(q: Quotient, p: Any) -> Poly:
 
 
 def together(term: Term) -> Term:
-    """`term` over one denominator, multiplied out. Raises TooLarge, ZeroDivisionError."""
+    """`term` over one denominator, multiplied out. Raises TooLargeError, ZeroDivisionError."""
     q = quotient(term)
     return terms.div(write(_without_roots(_poly(q, q.top))), write(_without_roots(_poly(q, q.bottom))))
 
@@ -391,7 +390,7 @@ def vanishes(q: Quotient) -> bool:
     """Whether the quotient is zero, squares of roots replaced by what stands under them."""
     try:
         return not _without_roots(_poly(q, q.top))
-    except TooLarge:
+    except TooLargeError:
         return False
 
 

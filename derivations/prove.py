@@ -11,16 +11,14 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Any
 
-import flint
 from lossmith.derivations import balls, points
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
 from lossmith.derivations.moves import Move
-from lossmith.derivations.polynomial import TooLarge, canon, quotient, vanishes
+from lossmith.derivations.polynomial import TooLargeError, canon, quotient, vanishes
 from lossmith.derivations.ranges import Range, ranges
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.seeds import through_exp
@@ -90,6 +88,10 @@ def prove_rule(rule: Rule) -> Evidence:
     counterexample, used = _search(rule, TRIES)
     if counterexample is not None:
         raise ArithmeticError(f"rule {rule.name} is wrong at {counterexample}")
+    if same_quotient(rule.pattern, rule.replacement):
+        return Evidence("proved", "algebra of rational functions")
+    if by_sign(rule.pattern, rule.replacement):
+        return Evidence("proved", "algebra of rational functions, for either sign")
     cases = list(_cases(rule))
     if cases and all(_zero(_meaning(rule.pattern, case), _meaning(rule.replacement, case)) for case in cases):
         return Evidence("proved", f"SymPy, {len(cases)} cases of sign" if len(cases) > 1 else "SymPy")
@@ -207,25 +209,29 @@ def same_quotient(a: Term, b: Term) -> bool:
         return True
     try:
         return vanishes(quotient(through_exp(build("sub", a, b))))
-    except (TooLarge, ZeroDivisionError, flint.DomainError):
+    except (TooLargeError, ZeroDivisionError, ValueError):
         return False
 
 
 def by_sign(a: Term, b: Term) -> bool:
     """The same, separately for either sign of the one quantity on which `where` and `abs` depend."""
     pivots = {t.args[0] for t in walk(a, b) if t.op == "abs"}
-    pivots |= {t.args[0].args[0] for t in walk(a, b) if t.op == "where" and t.args[0].op == "ge" and is_const(t.args[0].args[1], 0)}
+    pivots |= {t.args[0].args[0] for t in walk(a, b) if _by_zero(t)}
     if len(pivots) != 1:
         return False
     (u,) = pivots
     return all(same_quotient(_assuming(a, u, sign), _assuming(b, u, sign)) for sign in (1, -1))
 
 
+def _by_zero(t: Term) -> bool:
+    return t.op == "where" and t.args[0].op == "ge" and is_const(t.args[0].args[1], 0)
+
+
 def _assuming(term: Term, u: Term, sign: int) -> Term:
     for t in walk(term):
         if t.op == "abs" and t.args[0] is u:
             return _assuming(replace(term, {t: u if sign > 0 else build("neg", u)}), u, sign)
-        if t.op == "where" and t.args[0].op == "ge" and t.args[0].args[0] is u and is_const(t.args[0].args[1], 0):
+        if _by_zero(t) and t.args[0].args[0] is u:
             return _assuming(replace(term, {t: t.args[1] if sign > 0 else t.args[2]}), u, sign)
     return term
 

@@ -18,7 +18,7 @@ from lossmith.derivations import evaluate, prove
 from lossmith.derivations.derivation import Order, StableForm, Step
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.machine import cost, expansion, is_machine, machine
+from lossmith.derivations.machine import cost, expansion, machine, names_left
 from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits, judge
 from lossmith.derivations.moves import Move, from_rewrite, from_seed, replayed
@@ -26,7 +26,7 @@ from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import recognized, seeds
-from lossmith.derivations.terms import Term, leaves, replace, walk
+from lossmith.derivations.terms import Term, leaves, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
 
 POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
@@ -34,6 +34,7 @@ TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 2  # how often fresh points at which the answer fails are added, and the search goes on
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
 PER_ULP, PER_STEP = 4.0, 0.5  # what an ulp and a step of derivation weigh beside the cost of a kernel
+WORK = 40_000  # nodes of measured forms
 GROWTH = 80  # a candidate may be this much larger than what it came from
 _rules = index(RULES)
 Verdict = Literal["stable", "improved", "unchanged"]
@@ -62,14 +63,15 @@ class Candidate:
 
 @dataclass
 class Budget:
-    """How much work is allowed."""
+    """How much work is allowed: nodes of measured forms. The clock is for emergencies."""
 
-    candidates: int
+    nodes: int
     seconds: float
+    used: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def spent(self, count: int) -> bool:
-        return count >= self.candidates or time.monotonic() - self.started > self.seconds
+    def spent(self) -> bool:
+        return self.used >= self.nodes or time.monotonic() - self.started > self.seconds
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Search:
         form = guard(machine(term), self.arguments)
         made = Candidate(term, form, moves, bits(self.judge.ulps(form)), cost(form), len(self.pool))
         self.pool[key] = made
+        self.budget.used += nodes_count(form)
         return made
 
     def plant(self, start: Term, moves: tuple[Move, ...]) -> None:
@@ -133,7 +136,7 @@ class Search:
             if step.conditions and not self.holds(step.conditions):
                 continue
             self.admit(step.after, (*parent.moves, from_rewrite(step)))
-            if self.budget.spent(len(self.pool)):
+            if self.budget.spent():
                 return
 
     def front(self) -> list[Candidate]:
@@ -170,8 +173,9 @@ class Search:
         self.allowance = self.strict.copy()
         for errors in table[:10] if fully and not self.good() else ():
             failing = np.nonzero((errors > self.target * self.allowance) & (self.judge.truth != 0))[0]
-            for i in failing if len(failing) <= self.judge.count // 3 else ():
-                self.allowance[i] = max(self.allowance[i], self.judge.condition(int(i)))
+            for i in failing.tolist() if len(failing) <= self.judge.count // 3 else ():
+                if self.judge.near_root(i):
+                    self.allowance[i] = max(self.allowance[i], self.judge.condition(i))
 
     def errors(self, c: Candidate) -> Doubles:
         """A candidate's errors in ulp, each point's divided by its allowance."""
@@ -183,7 +187,7 @@ class Search:
 
     def price(self, c: Candidate) -> float:
         """What decides between good forms: a kernel's cost, its error, the length of the derivation."""
-        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * (len(c.moves) + len(expansion(c.term)))
+        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * (len(c.moves) + names_left(c.term))
 
     def lower(self, c: Candidate) -> None:
         """Admit a candidate's machine form, so that the rules can work on that too."""
@@ -191,7 +195,7 @@ class Search:
         for step in expansion(c.term):
             moves = (*moves, from_rewrite(step))
         if moves is not c.moves:
-            self.admit(machine(c.term), moves)
+            self.admit(moves[-1].after, moves)
 
     def shortfall(self, c: Candidate) -> tuple[float, float, int]:
         """The order of candidates that all miss the target: how much is lost over all points, then the price."""
@@ -234,7 +238,7 @@ class Search:
             if not front:
                 return
             for parent in front:
-                if self.budget.spent(len(self.pool)):
+                if self.budget.spent():
                     self.excuse(fully=True)
                     return
                 self.grow(parent)
@@ -280,7 +284,7 @@ def _all_rewrites(term: Term) -> Iterator[Rewrite]:
 
 
 def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), seeds: tuple[Term, ...] = (),
-              dtype: str = "float32", time_limit: float = 20.0, candidates: int = 2400,
+              dtype: str = "float32", time_limit: float = 60.0, work: int = WORK,
               ) -> tuple[tuple[Step, ...], StableForm]:
     """A stable form of an elementwise formula, and the steps from the definition to it.
 
@@ -299,7 +303,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     sight = _finite(sight)
     fresh = _finite(judge(definition, arguments, fmt, FRESH, 2))
     edges = judge(definition, arguments, fmt, FRESH // 4, 3, infinite=True)
-    budget = Budget(candidates, time_limit)
+    budget = Budget(work, time_limit)
     search = Search(sight, arguments, budget, target)
     search.plant(definition, ())
     for seed in seeds:
@@ -307,7 +311,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     answer = _found(search, edges)
     for _ in range(REPAIRS):
         failed = _failures(answer, fresh, target)
-        if not len(failed) or budget.spent(0):
+        if not failed or budget.spent():
             break
         search = search.again(sight := sight.with_points(fresh, failed))
         answer = _found(search, edges)
@@ -328,9 +332,10 @@ def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order, s
               ) -> tuple[tuple[Step, ...], StableForm]:
     """A constant, or a formula that has no value at any point: nothing to search for."""
     moves = tuple(from_rewrite(step) for step in expansion(definition))
-    error = sight.measurement(machine(definition)) if sight.count else None
+    term = moves[-1].after if moves else definition
+    error = sight.measurement(term) if sight.count else None
     left = "" if sight.count else "the formula has no value at any point that was tried"
-    form = StableForm(machine(definition), definition, arguments, order, error, "unchanged", left)
+    form = StableForm(term, definition, arguments, order, error, "unchanged", left)
     return tuple(_steps(moves, arguments, sight, np.ones(sight.count))), form
 
 
@@ -365,7 +370,7 @@ def _finished(search: Search, c: Candidate) -> Answer:
     moves = _pruned(search, c)
     term = moves[-1].after if moves else c.term
     moves = (*moves, *(from_rewrite(step) for step in expansion(term)))
-    term = machine(term)
+    term = moves[-1].after if moves else c.term
     guarded = guard(term, search.arguments)
     if guarded is not term:
         moves = (*moves, Move.guard(term, guarded))
@@ -411,21 +416,20 @@ def _piecewise(search: Search, split: Piecewise) -> Answer:
             pieces[i] = move.after
             before, after = after, split.join(pieces)
             moves.append(move.inside(before, after))
-    term = after
-    moves += [from_rewrite(step) for step in expansion(term)]
-    term = machine(term)
+    moves += [from_rewrite(step) for step in expansion(after)]
+    term = moves[-1].after
     guarded = guard(term, search.arguments)
     if guarded is not term:
         moves.append(Move.guard(term, guarded))
     return Answer(tuple(moves), guarded, split.ulp, len(pieces))
 
 
-def _failures(answer: Answer, fresh: Judge, target: float) -> np.ndarray:
+def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
     """Fresh points at which the answer is off by more than the target and more than their conditioning."""
-    errors = fresh.ulps(answer.term)
-    suspects = np.nonzero(errors > max(target, answer.ulp))[0]
-    suspects = suspects[np.argsort(-errors[suspects], kind="stable")][:40]
-    return np.array([i for i in suspects if errors[i] > max(target, answer.ulp) * fresh.condition(int(i))], dtype=np.int64)
+    errors, limit = fresh.ulps(answer.term), max(target, answer.ulp)
+    suspects = np.nonzero(errors > limit)[0]
+    worst_first = suspects[np.argsort(-errors[suspects], kind="stable")][:40].tolist()
+    return [i for i in worst_first if errors[i] > limit * fresh.condition(i)]
 
 
 def _report(answer: Answer, definition: Term, arguments: tuple[Argument, ...], order: Order, fresh: Judge, target: float

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flint
 from lossmith.derivations import terms
 from lossmith.derivations.match import Rewrite, build, index, rewrites
 from lossmith.derivations.polynomial import (
     Quotient,
-    TooLarge,
+    TooLargeError,
     canon,
     factored,
     factors_of,
@@ -135,7 +134,7 @@ def normal_forms(term: Term) -> Iterator[Seed]:
     for kind, start in starts:
         try:
             found = factored(start)
-        except (TooLarge, ZeroDivisionError, flint.DomainError, AssertionError):
+        except (TooLargeError, ZeroDivisionError, ValueError, AssertionError):
             continue
         if kind == "logistic":
             found = _mapped(found, _complements)
@@ -150,7 +149,7 @@ def decay_form(term: Term) -> Iterator[Seed]:
     """For a formula rational in e^u for one u: both signs of u through e^-|u|."""
     try:
         q = quotient(through_exp(term))
-    except (TooLarge, ZeroDivisionError, flint.DomainError):
+    except (TooLargeError, ZeroDivisionError, ValueError):
         return
     places = [i for i, a in enumerate(q.atoms) if a.op == "exp"]
     if len(places) != 1 or q.top == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from lossmith.derivations import balls
@@ -25,7 +27,8 @@ TAILS = [0.0, 1e-30, 1e-8, 0.1, 0.7, 1.0, 3.0, 16.6, 17.4, 20.0, 40.0, 87.0, 88.
 
 
 def arguments(domains):
-    return tuple(Argument(n, "input" if i == 0 else "target", parse_domain(d)) for i, (n, d) in enumerate(domains.items()))
+    roles = ["input", *["target"] * len(domains)]
+    return tuple(Argument(n, role, parse_domain(d)) for (n, d), role in zip(domains.items(), roles))
 
 
 def solve(text, domains, order=(), **more):
@@ -134,8 +137,8 @@ def test_derivatives_become_stable(text, domains, order):
     assert form.error.ulp <= (6 if len(order) == 2 else 4)
 
 
-CASES = [(BCE, LOGIT), ("p*log(p/q) - p + q", {"p": "(0,inf)", "q": "(0,inf)"}), ("log(x + sqrt(x**2 + 1))", {"x": "real"}),
-         ("exp(x) - y*x", {"x": "real", "y": "[0,inf)"})]
+CASES = [(BCE, LOGIT), ("p*log(p/q) - p + q", {"p": "(0,inf)", "q": "(0,inf)"}),
+         ("log(x + sqrt(x**2 + 1))", {"x": "real"}), ("exp(x) - y*x", {"x": "real", "y": "[0,inf)"})]
 
 
 @pytest.mark.parametrize(("text", "domains"), CASES)
@@ -145,7 +148,7 @@ def test_promises(text, domains):
     assert is_machine(form.term)
     if steps:
         assert steps[0].before is form.definition and steps[-1].after is form.term
-    for one, next_one in zip(steps, steps[1:]):
+    for one, next_one in itertools.pairwise(steps):
         assert one.after is next_one.before
     assert all(s.evidence and s.rule and s.reason and s.reason_latex for s in steps)
     sight = judge(form.definition, form.arguments, F32, 300, 77)
