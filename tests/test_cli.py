@@ -133,6 +133,17 @@ def test_every_format_prints(form: str, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.strip()
 
 
+def test_the_package_audit_is_also_the_function(tmp_path: Path) -> None:
+    script = (
+        "import lossmith as lm, lossmith.audit\n"
+        "for _ in range(2):\n"
+        "    try: lm.audit('nothing')\n"
+        "    except KeyError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert said.stdout.count("there is no loss 'nothing'") == 2, said.stderr
+
+
 def test_stabilize_finds_a_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["stabilize", "log(1 + exp(x))", "--domain", "x=real", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
