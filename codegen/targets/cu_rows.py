@@ -100,7 +100,7 @@ class _Writer:
         return [f"const A {identifier(n)} = in[{i}];" for i, n in enumerate(self.rows) if n in used]
 
     def _stage(self, stage: Stage, n: int) -> StageView:
-        families = [identifier(f.name) for f in stage.families]
+        families = [_peak(f.name) for f in stage.families]
         slots = [identifier(s.name) for s in stage.slots]
         elements = [f.element for f in stage.families]
         return StageView(
@@ -119,7 +119,7 @@ class _Writer:
 
     def _raise(self, index: int, family: Family, stage: Stage) -> list[str]:
         """Move one peak up: every sum of that family moves with it, the highest powers first."""
-        name = identifier(family.name)
+        name = _peak(family.name)
         moved = sorted((s for s in stage.slots if _power(s, family)), key=lambda s: -_degree(s, family))
         body = [f"const Sum<A> decay = factor({name}.peak, peaks.of[{index}]);"]
         if any(_degree(s, family) for s in moved):
@@ -132,12 +132,12 @@ class _Writer:
         terms = [*(f.element for f in stage.families), *(s.weight for s in stage.slots)]
         lines = self._elements(terms)
         for family in stage.families:
-            name = identifier(family.name)
-            lines.append(f"const A {name}_element = {self.text(family.element)};")
-            lines.append(f"const A {name}_decay = exp_diff({name}_element, {name}.peak);")
+            name, peak = family.name, _peak(family.name)
+            lines.append(f"const A element_of_{name} = {self.text(family.element)};")
+            lines.append(f"const A decay_of_{name} = exp_diff(element_of_{name}, {peak}.peak);")
             if any(_degree(s, family) for s in stage.slots):
-                lines.append(f"const A {name}_gap = gap({name}.peak, {name}_element);")
-            lines.append(f"{name}.include({name}_element, {name}_decay);")
+                lines.append(f"const A gap_of_{name} = gap({peak}.peak, element_of_{name});")
+            lines.append(f"{peak}.include(element_of_{name}, decay_of_{name});")
         lines += [f"accumulate({identifier(s.name)}, {self._term_of(s)});" for s in stage.slots]
         return tuple(lines)
 
@@ -145,9 +145,8 @@ class _Writer:
         """What one class adds to a slot: a factor that vanishes wins over one that is infinite."""
         factor, fading = "", False
         for power in slot.powers:
-            name = identifier(power.family)
-            pieces = [f"power<{power.q}>({name}_decay)"] * (power.q > 0)
-            pieces += [f"power<{power.p}>({name}_gap)"] * (power.p > 0)
+            pieces = [f"power<{power.q}>(decay_of_{power.family})"] * (power.q > 0)
+            pieces += [f"power<{power.p}>(gap_of_{power.family})"] * (power.p > 0)
             for piece in pieces:
                 factor = f"absorb({factor}, {piece})" if factor else piece
             fading = fading or power.q > 0
@@ -161,8 +160,8 @@ class _Writer:
     def _close(self, stage: Stage) -> tuple[str, ...]:
         lines = self._extras(stage)
         for family in stage.families:
-            name = identifier(family.name)
-            lines += [f"known.{name}_peak = {name}.peak;", f"known.{name}_rest = {name}.rest();"]
+            name, peak = family.name, _peak(family.name)
+            lines += [f"known.{name}_peak = {peak}.peak;", f"known.{name}_rest = {peak}.rest();"]
         lines += [f"known.{identifier(s.name)} = collapsed<A>({identifier(s.name)});" for s in stage.slots]
         for capture in stage.captures:
             used = names_used([capture.element])
@@ -180,9 +179,14 @@ class _Writer:
         lines += [f"highest.of[{i}] = larger(highest.of[{i}], A({self.text(e)}));" for i, _, e in extras]
         lines.append("raise(highest);")
         for _, family, extra in extras:
-            name, text = identifier(family.name), self.text(extra)
+            name, text = _peak(family.name), self.text(extra)
             lines.append(f"{name}.include(A({text}), exp_diff(A({text}), {name}.peak));")
         return lines
+
+
+def _peak(family: str) -> str:
+    """The state of a family: a name apart from the input that may have given the family its own."""
+    return f"peak_of_{family}"
 
 
 def _power(slot: Slot, family: Family) -> Power | None:

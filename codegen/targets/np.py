@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jinja2
 from lossmith.codegen.kernel import Bundle, Elementwise, Input
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import np_docs, np_elementwise, np_rows
+from lossmith.codegen.targets.np_module import folded
 from lossmith.codegen.targets.np_printing import (
     FUNCTIONS,
     SCALAR_FUNCTIONS,
@@ -40,7 +42,7 @@ def render(bundle: Bundle) -> list[Rendered]:
         module_doc=np_docs.module(bundle),
         exported=", ".join(f'"{e.name}"' for e in sorted(module.entries, key=lambda e: e.name)),
         entries=module.entries,
-        kernels=module.kernels,
+        kernels=[replace(k, lines=tuple(f for line in k.lines for f in folded(line))) for k in module.kernels],
         tables=module.tables,
         constants=[(name, *value) for name, value in sorted(constants.values.items())],
         domains=[_domain_line(i) for i in inputs if _is_checked(i)],

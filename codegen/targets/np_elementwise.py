@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lossmith.codegen.kernel import Bundle, Elementwise
+from lossmith.codegen.names import Names
 from lossmith.codegen.targets import np_docs
 from lossmith.codegen.targets.np_module import (
+    RESERVED,
     Derivatives,
     Entry,
     Function,
@@ -15,6 +17,7 @@ from lossmith.codegen.targets.np_module import (
     dictionary,
     key,
     keyword,
+    returned,
     safe,
 )
 from lossmith.codegen.targets.np_printing import Constants, Context, NumpyPrinter, helpers_of
@@ -52,15 +55,14 @@ def _function(kernel: Elementwise, outputs: tuple[str, ...], constants: Constant
     names = {i.name for i in kernel.inputs} | {let.name for let in program.lets}
     first = next(safe(i.name) for i in kernel.inputs if i.kind != "parameter")
     context = Context(lambda t: safe(name_of(t)), f"{first}.dtype.type({{0}})")
+    fresh = Names([*names, *RESERVED, *(_result(o, names) for o in outputs)])
     lines = []
     for let in program.lets:
         lines += [f"# {let.comment}"] if let.comment else []
-        lines.append(f"{safe(let.name)} = {printer.write(let.term, context)}")
-    results = [printer.write(program.outputs[o], context) for o in outputs]
-    if len(outputs) > 1:
-        lines += [f"{_result(o, names)} = {text}" for o, text in zip(outputs, results)]
-        results = [_result(o, names) for o in outputs]
-    lines.append(f"return {', '.join(results)}")
+        lines += printer.lines(safe(let.name), let.term, context, fresh)
+    for output in outputs:
+        lines += printer.lines(_result(output, names), program.outputs[output], context, fresh)
+    lines = returned(lines, [_result(o, names) for o in outputs])
     return Function(function_name(outputs), ", ".join(safe(i.name) for i in kernel.inputs), tuple(lines))
 
 

@@ -60,7 +60,7 @@ def moved_lines(stage: Stage) -> list[str]:
     parts = []
     for f in stage.families:
         lines += [
-            f"{f.name}_decay = _exp_diff(old_{f.name}_peak, {f.name}_peak)",
+            f"{f.name}_decay = _decay(old_{f.name}_peak, {f.name}_peak)",
             f"{f.name}_stays = np.equal(old_{f.name}_peak, {f.name}_peak)",
         ]
         if any(p.family == f.name and p.p for s in stage.slots for p in s.powers):
@@ -69,7 +69,15 @@ def moved_lines(stage: Stage) -> list[str]:
         parts += [f"{f.name}_decay * ({f.name}_below + np.where({f.name}_stays, 0, {f.name}_ties))",
                   f"np.where({f.name}_stays, {f.name}_ties, 0)"]
     parts += [_moved_slot(stage, s) for s in stage.slots] + [safe(c.name) for c in stage.captures]
-    return [*lines, "return (", *(f"    {p}," for p in parts), ")"]
+    return [*lines, "return (", *(line for p in parts for line in _item(p)), ")"]
+
+
+def _item(text: str) -> list[str]:
+    """An element of a tuple, a long sum with a line for each term."""
+    if len(text) <= 100:
+        return [f"    {text},"]
+    first, *rest = text.split(" + ")
+    return [f"    {first}", *(f"    + {t}" for t in rest[:-1]), f"    + {rest[-1]},"] if rest else [f"    {text},"]
 
 
 def _moved_slot(stage: Stage, slot: Slot) -> str:

@@ -84,10 +84,32 @@ def key(names: tuple[str, ...]) -> str:
     return "(" + ", ".join(f'"{n}"' for n in names) + ("," if len(names) == 1 else "") + ")"
 
 
+def folded(line: str) -> list[str]:
+    """A line that is too long and ends with a call, as the call's head, its arguments, and its end."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if len(line) <= WIDTH or not line.endswith(")"):
+        return [line]
+    depth, start = 0, len(line)
+    for start in range(len(line) - 1, -1, -1):
+        depth += {")": 1, "(": -1}.get(line[start], 0)
+        if depth == 0:
+            break
+    return [line[: start + 1], f"{indent}    {line[start + 1:-1]}", f"{indent})"]
+
+
+WIDTH = 112
 RESERVED = frozenset({
     *keyword_list.kwlist, "np", "math", "state", "part", "chunks", "work", "narrow", "first", "count", "position",
     "out", "tier", "wrt", "axis",
 })
+
+
+def returned(lines: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The lines, and after them a return of the names; a last line that sets the only name returns its value."""
+    start = f"{names[0]} = "
+    if len(names) == 1 and lines and lines[-1].startswith(start):
+        return [*lines[:-1], f"return {lines[-1].removeprefix(start)}"]
+    return [*lines, f"return {', '.join(names)}"]
 
 
 def safe(name: str) -> str:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from flint import arb, ctx, fmpq
+from lossmith.codegen.names import Names
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
-from lossmith.derivations.terms import COMPARISONS, Term, number, show, walk
+from lossmith.derivations.terms import COMPARISONS, Term, is_const, node, number, show, var, walk
 
+WIDTH = 108  # of a line within a function
 # Python's binding strengths: comparisons, |, &, sums, products, signs.
 _COMPARE, _OR, _AND, _SUM, _PRODUCT, _SIGN = 1, 2, 3, 4, 5, 6
 
@@ -49,7 +51,8 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
     **dict.fromkeys(SCALAR_FUNCTIONS, ("each",)),
     "log1pmx": ("in_double", "select"), "expm1mx": ("in_double", "select"),
-    "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": (), "absorb": (), "gap": (), "select": (),
+    "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
+    "absorb": (), "gap": (), "select": (),
     "in_double": (), "each": (), "vanish": (), "total": (), "below": ("total", "select"),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
@@ -155,6 +158,22 @@ class NumpyPrinter(Printer):
         """A term as an expression that needs no brackets around it."""
         return self._text(term, context, 0)
 
+    def lines(self, name: str, term: Term, context: Context, names: Names) -> list[str]:
+        """`name = term`, in as many statements as it takes to keep each to a line.
+
+        Long parts become temporaries of their own; `names` names them.
+        """
+        before: list[str] = []
+        while len(text := f"{name} = {self.write(term, context)}") > WIDTH:
+            parts = [a for a in term.args if a.args and not is_constant(a)]
+            if not parts:
+                break
+            part = max(parts, key=lambda a: len(self.write(a, context)))
+            short = names.fresh(part)
+            before += self.lines(short, part, context, names)
+            term = node(term.op, tuple(var(short) if a is part else a for a in term.args), term.value)
+        return [*before, text]
+
     def _text(self, term: Term, context: Context, outer: int) -> str:
         if is_constant(term):
             text = literal(number(term)) if term.op == "const" else self.constants.name(term)
@@ -163,6 +182,8 @@ class NumpyPrinter(Printer):
             text = context.leaf(term)
             return f"{text}.astype(np.float64)" if term.op in ("label", "position") else text
         form = self.table[term.op]
+        if term.op == "pow" and is_const(term.args[1], 2):
+            form = call("np.square")
         inner = form.inner + (0,) * len(term.args)
         args = [self._text(a, context, inner[i]) for i, a in enumerate(term.args)]
         if term.op in COMPARISONS and all(a.op in ("label", "position") for a in term.args):

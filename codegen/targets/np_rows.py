@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lossmith.codegen.kernel import Bundle, Let, Row, Stage, names_used
+from lossmith.codegen.kernel import Bundle, Let, Row, Slot, Stage, names_used
+from lossmith.codegen.names import Names
 from lossmith.codegen.targets import np_docs
 from lossmith.codegen.targets.np_epilogue import Statement, statements
 from lossmith.codegen.targets.np_merge import merge_lines, moved_lines, powers_text, state_names, unit_state
 from lossmith.codegen.targets.np_module import (
+    RESERVED,
     Derivatives,
     Entry,
     Function,
@@ -22,9 +24,11 @@ from lossmith.codegen.targets.np_module import (
     dictionary,
     key,
     keyword,
+    returned,
     safe,
 )
 from lossmith.codegen.targets.np_printing import Constants, Context, NumpyPrinter, helpers_of
+from lossmith.codegen.targets.np_sharing import shared
 from lossmith.derivations.terms import Term, is_const, name_of, node, replace, row, var, walk
 
 
@@ -76,21 +80,24 @@ class Writer:
     terms: list[Term] = field(default_factory=list)
     helpers: set[str] = field(default_factory=set)
 
-    def function(self, stem: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
+    def function(self, name: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
         """The name of the function with these arguments and lines, added unless it is there."""
         text, body = ", ".join(arguments), tuple(lines)
         for known in self.functions:
-            if (known.arguments, known.lines) == (text, body) and known.name.startswith(f"_{stem}"):
+            if (known.arguments, known.lines) == (text, body):
                 return known.name
-        taken = {f.name for f in self.functions}
-        name = next(n for n in (f"_{stem}", *(f"_{stem}_{i}" for i in range(2, 1000))) if n not in taken)
-        self.functions.append(Function(name, text, body))
-        return name
+        self.functions.append(Function(f"_{name}", text, body))
+        return f"_{name}"
 
     def write(self, term: Term, typed: str = "np.float64({0})") -> str:
         """A term as source; `typed` gives a lone constant the working dtype."""
         self.terms.append(term)
         return NumpyPrinter(self.constants).write(term, Context(_leaf, typed))
+
+    def lines(self, name: str, term: Term, names: Names, typed: str = "np.float64({0})") -> list[str]:
+        """`name = term` as lines; long parts become temporaries, named by `names`."""
+        self.terms.append(term)
+        return NumpyPrinter(self.constants).lines(name, term, Context(_leaf, typed), names)
 
     def entry(self, kernel: Row, outputs: tuple[str, ...]) -> str:
         """The function that computes some outputs for one block of rows."""
@@ -120,7 +127,12 @@ class Block:
         self.labels = [i.name for i in kernel.inputs if i.kind == "label"]
         self.per_row = [i.name for i in kernel.inputs if i.kind in ("scalar", "parameter")]
         self.out: list[str] = []
+        self.narrowed: tuple[str, ...] = ()
         self.kept = self._kept()
+        self.known: list[str] = []  # the names of those that earlier stages have kept
+        self.typed = f"{safe(self.rows[0])}.dtype.type({{0}})"
+        self.names = self._names(self._terms())
+        self.stem = "_".join(outputs)
 
     def lines(self) -> list[str]:
         """The body of the function."""
@@ -132,7 +144,8 @@ class Block:
         for let in self.kernel.finish.lets:
             self._let(let)
         for name, term in self.kernel.finish.outputs.items():
-            self.out.append(f"_store({name}_out, {self.writer.write(term)})")
+            lines = self.writer.lines(f"{name}_value", term, self.names)
+            self.out += [*lines[:-1], f"_store({name}_out, {lines[-1].removeprefix(f'{name}_value = ')})"]
         if self.kernel.epilogue.outputs:
             self._epilogue()
         return self.out
@@ -144,22 +157,44 @@ class Block:
             found += stage_terms(s) + [let.term for let in s.after] + [e for f in s.families for e in f.extras]
         return found
 
+    def _names(self, terms: Sequence[Term], own: Iterable[str] = ()) -> Names:
+        """Names that are still free in a function that reads some terms and sets some names."""
+        lets = [let.name for s in self.kernel.stages for let in s.after] + [x.name for x in self.kernel.finish.lets]
+        parts = [n for s in self.kernel.stages for n in state_names(s)]
+        return Names([*names_used(terms), *RESERVED, *lets, *parts, *own, *(i.name for i in self.kernel.inputs),
+                      *(f"{f.name}_{part}" for s in self.kernel.stages for f in s.families
+                        for part in ("element", "decay", "gap", "rest"))])
+
     def _kept(self) -> dict[str, Term]:
-        """Exponentials that the epilogue needs again: kept where one chunk holds the whole row."""
-        used = walk(*(let.term for let in self.kernel.epilogue.lets), *self.kernel.epilogue.outputs.values())
-        known = {
-            f"{f.name}_decay": node("exp_diff", (f.element, var(f"{f.name}_peak")))
-            for s in self.kernel.stages for f in s.families if not f.extras
-        }
-        return {name: term for name, term in known.items() if term in used}
+        """Exponentials that a later pass needs again: kept where one chunk holds the whole row."""
+        found: dict[str, Term] = {}
+        later = [*(let.term for let in self.kernel.epilogue.lets), *self.kernel.epilogue.outputs.values()]
+        for stage in reversed(self.kernel.stages):
+            used = set(walk(*later))
+            for f in stage.families:
+                decay = node("exp_diff", (f.element, var(f"{f.name}_peak")))
+                if decay in used and not f.extras:
+                    found[f"{f.name}_decay"] = decay
+            later += stage_terms(stage)
+        return found
+
+    def _reused(self, terms: Sequence[Term]) -> tuple[list[str], list[Term], list[str]]:
+        """What a pass reads of the exponentials kept: lines that make up for a lost one, the terms, the names."""
+        used = walk(*terms)
+        names = [n for n in self.known if self.kept[n] in used]
+        lines = [line for n in names for line in (
+            f"if {n} is None:", f"    {n} = {self.writer.write(self.kept[n], self.typed)}")]
+        reuse = {self.kept[n]: row(n) for n in names}
+        return lines, [replace(t, reuse) for t in terms], names
 
     def _let(self, let: Let) -> None:
         if let.comment:
             self.out.append(f"# {let.comment}")
-        self.out.append(f"{safe(let.name)} = {self.writer.write(let.term)}")
+        self.out += self.writer.lines(safe(let.name), let.term, self.names)
         self.per_row.append(let.name)
 
     def _stage(self, stage: Stage, index: int) -> None:
+        self.suffix = "" if len(self.kernel.stages) == 1 else f"_{index}"
         names = state_names(stage)
         if names:
             kept = [n for f in stage.families if (n := f"{f.name}_decay") in self.kept]
@@ -177,6 +212,7 @@ class Block:
                     lifted = unit_state(stage, family.name, self.writer.write(extra))
                     self.out.append(f"state = {merge}(state, {lifted})")
             self.out.append(f"{', '.join(map(safe, names))}{',' if len(names) == 1 else ''} = state")
+            self.known += kept
         for f in stage.families:
             self.writer.helpers.add("rest")
             self.out.append(f"{f.name}_rest = _rest({f.name}_peak, {f.name}_below, {f.name}_ties)")
@@ -191,15 +227,17 @@ class Block:
         narrowed = []
         if per_row:
             self.writer.helpers.add("narrow")
-            self.out.insert(len(self.out) - 1, f"narrow = _narrow(work, {', '.join(per_row)})")
+            if self.narrowed != tuple(per_row):
+                self.out.insert(len(self.out) - 1, f"narrow = _narrow(work, {', '.join(per_row)})")
+                self.narrowed = tuple(per_row)
             narrowed = ["*narrow"]
         load = f"*_load(part, work, {', '.join(map(safe, function.rows))})"
         start = ["part.start"] if function.first else []
-        return f"{function.name}({', '.join([load, *map(safe, function.labels), *start, *narrowed])})"
+        return f"{function.name}({', '.join([load, *map(safe, function.labels), *start, *narrowed, *function.reused])})"
 
-    def _signature(self, stem: str, terms: Iterable[Term], lines: Sequence[str], more: Iterable[str] = ()) -> Lifted:
+    def _signature(self, stem: str, terms: Sequence[Term], lines: Sequence[str], reused: Sequence[str],
+                   more: Sequence[str] = ()) -> Lifted:
         """The function with these lines, its arguments what its terms read."""
-        terms = list(terms)
         used = names_used(terms) | set(more) | ({"count"} if any(t.op == "count" for t in walk(*terms)) else set())
         rows = [n for n in self.rows if n in used] or self.rows[:1]
         labels = [n for n in self.labels if n in used]
@@ -209,90 +247,89 @@ class Block:
             lines = [f"position = _positions(first, {safe(rows[0])})", *lines]
             self.writer.helpers.add("positions")
         arguments = [*map(safe, [*rows, *labels]), *(["first"] if first else []), *map(safe, per_row)]
-        kept = [n for n in more if n in self.kept]
-        name = self.writer.function(stem, [*arguments, *kept], lines)
-        return Lifted(name, rows, labels, per_row, first)
+        name = self.writer.function(f"{self.stem}_{stem}", [*arguments, *reused], lines)
+        return Lifted(name, rows, labels, per_row, first, reused)
 
     def _lift(self, stage: Stage, kept: Sequence[str]) -> Lifted:
         """What one chunk gives: the state of the stage, in float64."""
-        typed = f"{safe(self.rows[0])}.dtype.type({{0}})"
-        lines, known = [], dict[Term, Term]()
+        lines, terms, reused = self._reused(stage_terms(stage))
+        self.names = self._names(terms)
+        lets, terms = shared(terms, self.names)
+        for name, term in lets:
+            lines += self.writer.lines(name, term, self.names, self.typed)
+        parts = iter(terms)
         for f in stage.families:
-            if f.element.op != "row":
-                lines.append(f"{f.name}_element = {self.writer.write(f.element, typed)}")
-                known[f.element] = row(f"{f.name}_element")
-            element = self.writer.write(replace(f.element, known), typed)
-            lines += [
-                f"{f.name}_peak = np.max({element}, axis=0)",
-                f"{f.name}_decay = _exp_diff({element}, {f.name}_peak)",
-                f"{f.name}_below, {f.name}_ties = _below({element}, {f.name}_peak, {f.name}_decay)",
-            ]
-            self.writer.helpers |= {"below", "exp_diff"}
-            if any(p.family == f.name and p.p for s in stage.slots for p in s.powers):
-                self.writer.helpers.add("gap")
-                lines.append(f"{f.name}_gap = _gap({f.name}_peak, {element})")
+            lines += self._family(stage, f.name, next(parts))
         for slot in stage.slots:
-            weight = replace(slot.weight, known)
-            lines.append(f"{safe(slot.name)} = {self._sum(weight, powers_text(slot), typed)}")
+            lines += self._slot(slot, next(parts))
         for c in stage.captures:
-            value = self.writer.write(replace(c.element, known), typed)
+            value = self.writer.write(next(parts), self.typed)
             lines.append(f"{safe(c.name)} = _at({value}, {safe(c.label)}, first)")
             self.writer.helpers.add("at")
         names = [safe(n) for n in state_names(stage)]
         wide = [f"{n}.astype(np.float64)" if _is_narrow(stage, n) else n for n in names]
         result = f"({', '.join(wide)}{',' if len(wide) == 1 else ''})"
         lines.append(f"return {result}, {', '.join(kept)}" if kept else f"return {result}")
-        return self._signature("chunk", stage_terms(stage), lines, [c.label for c in stage.captures])
+        return self._signature(f"chunk{self.suffix}", stage_terms(stage), lines, reused,
+                               [c.label for c in stage.captures])
 
-    def _sum(self, weight: Term, powers: Sequence[str], typed: str) -> str:
+    def _family(self, stage: Stage, name: str, element: Term) -> list[str]:
+        lines = []
+        text = self.writer.write(element, self.typed)
+        if element.args:
+            lines = [f"{name}_element = {text}"]
+            text = f"{name}_element"
+        self.writer.helpers |= {"below", "decay"}
+        lines += [
+            f"{name}_peak = np.max({text}, axis=0)",
+            f"{name}_decay = _decay({text}, {name}_peak)",
+            f"{name}_below, {name}_ties = _below({text}, {name}_peak, {name}_decay)",
+        ]
+        if any(p.family == name and p.p for s in stage.slots for p in s.powers):
+            self.writer.helpers.add("gap")
+            lines.append(f"{name}_gap = _gap({name}_peak, {text})")
+        return lines
+
+    def _slot(self, slot: Slot, weight: Term) -> list[str]:
         """The sum over a chunk of a weight times powers of gaps."""
         self.writer.helpers.add("total")
-        text = self.writer.write(weight, typed)
-        factors = [*powers] if powers and is_const(weight, 1) else [text, *powers]
+        powers = powers_text(slot)
+        lines = self.writer.lines("weight", weight, self.names, self.typed)
+        text = lines.pop().removeprefix("weight = ")
+        factors = powers if powers and is_const(weight, 1) else [text, *powers]
         text = factors[0]
         for factor in factors[1:]:
             text = f"_vanish({text}, {factor})"
         if "_vanish(" in text:
             self.writer.helpers.add("vanish")
-        if powers or any(t.op in ("row", "position") for t in walk(weight)):
-            return f"_total({text})"
-        return f"len({safe(self.rows[0])}) * np.float64({text})"
+        varies = powers or weight.sort == "row"
+        whole = f"_total({text})" if varies else f"len({safe(self.rows[0])}) * np.float64({text})"
+        return [*lines, f"{safe(slot.name)} = {whole}"]
 
     def _merge(self, stage: Stage) -> str:
         """The function that merges two states of a stage."""
         moved = None
         if stage.families:
             lines = moved_lines(stage)
-            self.writer.helpers |= {"exp_diff"} | {h for h in ("gap", "vanish") if any(f"_{h}(" in n for n in lines)}
-            moved = self.writer.function("moved", ["state", *(f"{f.name}_peak" for f in stage.families)], lines)
-        return self.writer.function("merged", ["one", "other"], merge_lines(stage, moved))
+            self.writer.helpers |= {"decay"} | {h for h in ("gap", "vanish") if any(f"_{h}(" in n for n in lines)}
+            arguments = ["state", *(f"{f.name}_peak" for f in stage.families)]
+            moved = self.writer.function(f"{self.stem}_moved{self.suffix}", arguments, lines)
+        return self.writer.function(f"{self.stem}_merged{self.suffix}", ["one", "other"], merge_lines(stage, moved))
 
     def _epilogue(self) -> None:
         """The pass over the classes that writes the outputs per class."""
         program = self.kernel.epilogue
-        reuse = {term: row(name) for name, term in self.kept.items()}
-        found = statements(
-            [(let.name, replace(let.term, reuse), let.comment) for let in program.lets],
-            {name: replace(term, reuse) for name, term in program.outputs.items()}, {*self.rows, *self.kept},
-        )
-        typed = f"{safe(self.rows[0])}.dtype.type({{0}})"
-        lines = []
-        for name, term in self.kept.items():
-            lines += [f"if {name} is None:", f"    {name} = {self.writer.write(term, typed)}"]
-        terms: list[Term] = list(self.kept.values())
+        lines, parts, reused = self._reused([*(let.term for let in program.lets), *program.outputs.values()])
+        lets = [(let.name, parts.pop(0), let.comment) for let in program.lets]
+        self.names = self._names(parts, [*(let.name for let in program.lets), *program.outputs])
+        found = statements(lets, dict(zip(program.outputs, parts)), {*self.rows, *reused})
+        terms = [self.kept[n] for n in reused]
         for s in found:
             terms += s.terms()
-            lines += self._statement(s, typed)
-        results = [safe(s.name) for o in program.outputs for s in found if s.output == o]
-        if len(results) == 1 and lines[-1].startswith(f"{results[0]} = "):
-            lines[-1] = f"return {lines[-1].removeprefix(f'{results[0]} = ')}"
-        else:
-            lines.append(f"return {', '.join(results)}")
+            lines += self._statement(s, self.typed)
+        lines = returned(lines, [safe(s.name) for o in program.outputs for s in found if s.output == o])
         self.out += ["for part in chunks:"]
-        function = self._signature("classes", terms, lines, [*self.kept, *(s.label for s in found if s.label)])
-        call = self._call(function)
-        if self.kept:
-            call = f"{call[:-1]}, {', '.join(self.kept)})"
+        call = self._call(self._signature("classes", terms, lines, reused, [s.label for s in found if s.label]))
         outs = [f"{o}_out[part]" for o in program.outputs]
         if len(outs) == 1:
             self.out.append(f"    _store({outs[0]}, {call})")
@@ -303,6 +340,8 @@ class Block:
 
     def _statement(self, s: Statement, typed: str) -> list[str]:
         lines = [f"# {s.comment}"] if s.comment else []
+        if s.kind == "let":
+            return [*lines, *self.writer.lines(safe(s.name), s.term, self.names, typed)]
         text = self.writer.write(s.term, typed)
         if s.kind == "at":
             self.writer.helpers.add("at")
@@ -313,7 +352,7 @@ class Block:
             own = f"{text}.copy()" if not s.term.args else text
             there = self.writer.write(s.at_label, typed)
             return [*lines, f"{safe(s.name)} = _put({own}, {safe(s.label)}, first, {there})"]
-        return [*lines, f"{safe(s.name)} = {text}"]
+        raise AssertionError(s.kind)
 
 
 @dataclass(frozen=True)
@@ -325,6 +364,7 @@ class Lifted:
     labels: Sequence[str]
     per_row: Sequence[str]
     first: bool
+    reused: Sequence[str]
 
 
 def stage_terms(stage: Stage) -> list[Term]:
