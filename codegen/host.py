@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from lossmith.codegen.prototypes import Parameter, Prototype, read
 
 HARNESS = Path(__file__).resolve().parents[1] / "templates" / "cu" / "host"
@@ -94,18 +93,19 @@ def _fingerprint(source: Path, command: Sequence[str]) -> str:
 def load(source: str | Path, folder: str | Path | None = None, flags: Sequence[str] = ()) -> HostLibrary:
     """Build a .cu file and load it. Raises HostError, or OSError where the file or its .h is missing."""
     source = Path(source)
-    return HostLibrary(build(source, folder, flags), read(source.with_suffix(".h").read_text(encoding="ascii")))
+    return HostLibrary(build(source, folder, flags), read(source.with_suffix(".h").read_text(encoding="utf-8")))
 
 
 def storage(dtype: str) -> np.dtype[Any]:
     """NumPy's dtype for `f32`, `f64`, `f16` or `bf16`; bfloat16 is carried as uint16 without ml_dtypes."""
-    plain = {"f32": np.float32, "f64": np.float64, "f16": np.float16}
+    plain = {"f32": "float32", "f64": "float64", "f16": "float16"}
     if dtype in plain:
         return np.dtype(plain[dtype])
     with contextlib.suppress(ImportError):
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     return np.dtype(np.uint16)
 
 
@@ -143,7 +143,8 @@ class HostLibrary:
         return outputs
 
     @staticmethod
-    def _argument(p: Parameter, values: Mapping[str, Any], outputs: Mapping[str, Array], sizes: Mapping[str, int]) -> Any:
+    def _argument(p: Parameter, values: Mapping[str, Any], outputs: Mapping[str, Array],
+                  sizes: Mapping[str, int]) -> Any:
         if p.kind == "number":
             return ctypes.c_double(float(values[p.name]))
         if p.kind == "size":
@@ -158,7 +159,8 @@ class HostLibrary:
             raise HostError(f"{symbol}: error {status}, {message}")
 
 
-def _gather(prototype: Prototype, arrays: Mapping[str, Any], dtype: np.dtype[Any]) -> tuple[dict[str, Any], dict[str, int], tuple[int, ...]]:
+def _gather(prototype: Prototype, arrays: Mapping[str, Any],
+            dtype: np.dtype[Any]) -> tuple[dict[str, Any], dict[str, int], tuple[int, ...]]:
     """Inputs as contiguous arrays of one shape, the sizes to pass, and the shape without the class axis."""
     given = [p for p in prototype.parameters if p.kind in ("input", "label", "number")]
     values: dict[str, Any] = {p.name: arrays[p.name] for p in given if p.kind == "number"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import cu_device
@@ -117,7 +116,8 @@ def _all_terms(kernel: Elementwise | Row) -> list[Term]:
     return terms
 
 
-def _printed(bundle: Bundle, entries: Sequence[Entry]) -> tuple[frozenset[str], tuple[Precision, ...], list[Elementwise | Row]]:
+def _printed(bundle: Bundle,
+             entries: Sequence[Entry]) -> tuple[frozenset[str], tuple[Precision, ...], list[Elementwise | Row]]:
     """The operations of all entries, the precisions that they allow, and the kernel of each entry."""
     kernels = [_restricted(bundle.kernel, e) for e in entries]
     used = operations(t for kernel in kernels for t in _all_terms(kernel))
@@ -169,8 +169,8 @@ def _elementwise_launcher(bundle: Bundle, entry: Entry, precision: Precision, ar
     takes = [f"const {storage}* {identifier(a.name)}" for a in arrays]
     takes += [f"double {identifier(p.name)}" for p in parameters]
     takes += [f"{storage}* {name}" for name in outputs] + ["long long count"]
-    problem = ", ".join((
-        _braced(identifier(a.name) for a in arrays), _parameters(parameters, precision), _braced(outputs), "count, true"))
+    problem = ", ".join((_braced(identifier(a.name) for a in arrays), _parameters(parameters, precision),
+                         _braced(outputs), "count, true"))
     return Launcher(_prototype(bundle, entry, precision, takes), storage, precision.arithmetic, "{" + problem + "}")
 
 
@@ -224,8 +224,8 @@ def _row_launcher(bundle: Bundle, entry: Entry, precision: Precision, kinds: dic
     return Launcher(_prototype(bundle, entry, precision, takes), storage, precision.arithmetic, "{" + problem + "}")
 
 
-def _braced(names: object) -> str:
-    return "{" + ", ".join(names) + "}"  # type: ignore[call-overload, no-any-return]
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ", ".join(names) + "}"
 
 
 def _parameters(parameters: Sequence[Input], precision: Precision) -> str:

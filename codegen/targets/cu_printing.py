@@ -94,22 +94,22 @@ def literal(value: Fraction) -> str:
     return f"literal<A>({double}, {hexadecimal(high, 'f')}, {hexadecimal(low, 'f')})"
 
 
-KEYWORDS = frozenset(
+_KEYWORDS = (
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval "
     "constexpr constinit const_cast continue co_await co_return co_yield decltype default delete do double "
     "dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace "
     "new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires "
     "return short signed sizeof static static_assert static_cast struct switch template this thread_local throw true "
-    "try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq unix linux".split()
+    "try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq unix linux"
 )
 # What the templates name where a loss's own names are in scope.
-SCOPE = frozenset(
+_SCOPE = (
     "in out k known parameter row problem peaks other state A T Sum Peak Number Pair List inputs outputs parameters "
     "row_inputs scalar_inputs labels row_outputs scalar_outputs families classes sound literal power absorb gap "
     "exp_diff xlogy sign larger smaller log1pmx expm1mx digamma accumulate settled collapsed widened factor widen "
-    "whole_number scaled narrow load store width stream count rows NAN INFINITY E I".split()
+    "whole_number scaled narrow load store width stream count rows NAN INFINITY E I"
 )
-RESERVED = KEYWORDS | SCOPE | set(STANDARD)
+RESERVED = frozenset({*_KEYWORDS.split(), *_SCOPE.split(), *STANDARD})
 
 
 def identifier(name: str) -> str:

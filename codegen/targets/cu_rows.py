@@ -53,7 +53,8 @@ class _Writer:
         self.known = [*self.scalars, *self.parameters]
         for stage in kernel.stages:
             self.known += [f"{f.name}_{part}" for f in stage.families for part in ("peak", "rest")]
-            self.known += [x.name for x in (*stage.slots, *stage.captures, *stage.after)]
+            self.known += [s.name for s in stage.slots] + [c.name for c in stage.captures]
+            self.known += [let.name for let in stage.after]
         self.known += [let.name for let in kernel.finish.lets]
         self.leaf = leaf_printer(self.known)
 

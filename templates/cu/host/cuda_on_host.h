@@ -140,7 +140,7 @@ struct Machine {
     Thread* current;
     Context scheduler;
     char* stacks;
-    int threads, warps, alive, at_barrier, barrier_line;
+    int threads, warps, alive, at_barrier, barrier_place;
     Order order = forward;
     uint64_t random;
     bool failed;
@@ -203,11 +203,11 @@ inline void release_barrier()
     for (int w = 0; w < machine.warps; ++w) machine.warp[w].ready = machine.warp[w].alive;
 }
 
-inline void wait_for_block(int line)
+inline void wait_for_block(int place)
 {
     if (machine.alive != machine.threads) fail("__syncthreads after a thread of the block has returned");
-    if (machine.at_barrier == 0) machine.barrier_line = line;
-    if (machine.barrier_line != line) fail("threads of one block are at different __syncthreads");
+    if (machine.at_barrier == 0) machine.barrier_place = place;
+    if (machine.barrier_place != place) fail("threads of one block are at different __syncthreads");
     if (++machine.at_barrier == machine.alive) return release_barrier();
     machine.warp[machine.current->warp].ready &= ~(1u << machine.current->lane);
     run_another();
@@ -303,7 +303,8 @@ inline void finish_thread()
     w.alive &= ~(1u << self.lane);
     w.ready &= ~(1u << self.lane);
     if (machine.at_barrier > 0) fail("a thread returns while others wait at __syncthreads");
-    if (w.waiting) fail("a thread returns while lanes of its warp wait at a *_sync");
+    for (int lane = 0; lane < lanes; ++lane)
+        if (w.waiting >> lane & 1u && w.mask[lane] >> self.lane & 1u) fail("a thread returns while lanes of its warp wait for it");
     if (--machine.alive == 0) {
         Context lost;
         switch_to(lost, machine.scheduler);
@@ -402,7 +403,8 @@ extern "C" inline __attribute__((used)) void cuda_on_host_order(int order)
 }
 extern "C" inline __attribute__((used)) const char* cuda_on_host_message() { return cuda_on_host::machine.message; }
 
-inline void __syncthreads(int line = __builtin_LINE()) { cuda_on_host::wait_for_block(line); }
+// Each place in the source is its own barrier, by its number.
+#define __syncthreads() cuda_on_host::wait_for_block(__COUNTER__)
 inline void __syncwarp(unsigned mask = ~0u) { cuda_on_host::meet(mask, 0, cuda_on_host::my_lane(), "syncwarp"); }
 template <class V>
 V __shfl_sync(unsigned mask, V v, int source, int width = 32)
