@@ -17,6 +17,7 @@ from lossmith.audit.measure import Excuse
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
+from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term
 from lossmith.derivations.ulp import Format, ulp_of
 
@@ -53,36 +54,44 @@ def _shifted(point: dict[str, Any], moves: Moves, factor: float, fmt: Format) ->
     return out
 
 
+def _inside(point: dict[str, Any], domains: dict[str, Domain]) -> bool:
+    """Whether no input has left its domain: a root beyond its edge is no excuse."""
+    return all(domain.holds(v) for name, domain in domains.items()
+               for v in ([point[name]] if np.ndim(point[name]) == 0 else point[name]))
+
+
 def _value(term: Term, point: dict[str, Any], k: int | None) -> Fraction | None:
     found = balls.pair(term, point)
     one = found[k or 0] if isinstance(found, list) else found
     return one if isinstance(one, Fraction) else None
 
 
-def near_root(term: Term, point: dict[str, Any], names: list[str], k: int | None, fmt: Format) -> float:
+def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: int | None, fmt: Format) -> float:
     """The condition in ulps per half ulp of the inputs where truth changes sign nearby, else 1.
 
-    Nearby: within twice the distance at which a straight line through the point meets zero.
+    Nearby: within twice the distance at which a straight line through the point meets zero, and
+    within the domains of the inputs.
     """
     here = _value(term, point, k)
     if not here:
         return 1.0
     unit = Fraction(float(ulp_of(float(here), fmt)))
     condition = 1.0
-    for moves in _patterns(point, names, k):
+    for moves in _patterns(point, list(domains), k):
         there = _value(term, _shifted(point, moves, 1.0, fmt), k)
         if there is None or there == here:
             continue
         reach = float(2 * abs(here / (there - here)))
-        beyond = _value(term, _shifted(point, moves, reach, fmt), k)
-        back = _value(term, _shifted(point, moves, -reach, fmt), k)
-        if any(v is not None and v * here <= 0 for v in (beyond, back)):
-            condition = max(condition, float(abs(there - here) / unit))
+        for way in (reach, -reach):
+            beyond = _shifted(point, moves, way, fmt)
+            value = _value(term, beyond, k) if _inside(beyond, domains) else None
+            if value is not None and value * here <= 0:
+                condition = max(condition, float(abs(there - here) / unit))
     return condition
 
 
 def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
     """What `measure` asks: the condition of example i, class k."""
-    names = [a.name for a in subject.given if a.role != "label"]
+    domains = {a.name: a.domain for a in subject.given if a.role != "label"}
     term = subject.outputs[output]
-    return lambda i, k: near_root(term, batch.point(i), names, k, fmt)
+    return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)

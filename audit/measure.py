@@ -112,7 +112,15 @@ class Wrong:
 
     @property
     def any(self) -> Array:
-        return self.nan | self.inf | self.sign | self.flushed
+        return self.nan | self.inf | self.side
+
+    @property
+    def side(self) -> Array:
+        """Zero, or beyond it: what a root nearby may explain."""
+        return self.sign | self.flushed
+
+    def without(self, places: Array) -> Wrong:
+        return Wrong(self.nan, self.inf, self.sign & ~places, self.flushed & ~places)
 
 
 def wrong_kinds(got: Array, truth: Exact, errors: Doubles, fmt: Format) -> Wrong:
@@ -135,48 +143,64 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     got = np.asarray(got, dtype=np.float64)
     if got.shape != truth.high.shape:
         raise ValueError(f"{head.unit} {head.output}: shape {got.shape} where truth has {truth.high.shape}")
-    # An output that does not read the NaN (a constant second derivative) may hand it on or not.
-    handed_on = np.isnan(got) & _has_nan(batch).reshape(-1, *[1] * (got.ndim - 1))
-    errors = np.where(handed_on, 0.0, error(got, (truth.high, truth.low), fmt))
-    wrong = wrong_kinds(np.where(handed_on, truth.nearest(fmt), got), truth, errors, fmt)
-    counted = np.where(wrong.any, 0.0, errors).reshape(-1)
-    conditioned, worst_raw, worst_ratio = _excused(counted, got.shape, bound, excuse, excuses)
-    worst = int(np.argmax(counted)) if counted.size else 0
-    if wrong.any.any():
-        worst = int(np.argmax(np.where(wrong.any, 1, 0)))
+    allowed = np.isnan(got) & may_be_nan(batch).reshape(-1, *[1] * (got.ndim - 1))
+    errors = np.where(allowed, 0.0, error(got, (truth.high, truth.low), fmt))
+    wrong = wrong_kinds(np.where(allowed, truth.nearest(fmt), got), truth, errors, fmt)
+    errors = np.where(wrong.nan | wrong.inf, 0.0, errors).reshape(-1)
+    excused = _excused(errors, wrong.side.reshape(-1), got.shape, bound, excuse, excuses)
+    wrong = wrong.without(excused.places.reshape(got.shape))
+    counted = np.where(wrong.any.reshape(-1) | excused.places, 0.0, errors)
+    worst = int(np.argmax(wrong.any if wrong.any.any() else counted)) if counted.size else 0
     width = got.shape[1] if got.ndim == 2 else 1
     return Report(
         head.unit, head.output, head.target, head.dtype, head.tier, head.group, got.size,
         float(np.max(counted, initial=0.0)), describe(batch, worst // width, worst % width if got.ndim == 2 else None),
         float(got.reshape(-1)[worst]).hex(), float(truth.high.reshape(-1)[worst]).hex(),
         int(wrong.nan.sum()), int(wrong.inf.sum()), int(wrong.sign.sum()), int(wrong.flushed.sum()),
-        conditioned, worst_raw, worst_ratio, bound,
+        int(excused.places.sum()), excused.ulp, excused.ratio, bound,
     )
 
 
-def _has_nan(batch: Batch) -> Array:
-    """Whether each example has a NaN among its inputs."""
+def may_be_nan(batch: Batch) -> Array:
+    """Examples for which NaN is as good as the truth.
+
+    A NaN among the inputs that the output does not read (a constant second derivative) may be
+    handed on. A row that is -inf throughout, or +inf more than once, is documented to give NaN,
+    although the limit of some outputs exists.
+    """
     found = np.zeros(batch.count, dtype=bool)
     for a in batch.arrays.values():
         found |= np.isnan(a).reshape(batch.count, -1).any(axis=1)
+        if a.ndim == 2:
+            found |= np.isneginf(a).all(axis=1) | (np.isposinf(a).sum(axis=1) > 1)
     return found
 
 
-def _excused(counted: Doubles, shape: tuple[int, ...], bound: float, excuse: Excuse | None,
-             limit: int) -> tuple[int, float, float]:
-    """Take out of `counted` what its condition explains: how many, the worst, the worst against its allowance."""
+@dataclass(frozen=True)
+class Excused:
+    """Which values their condition explains, the worst of them, and the worst against what it allows."""
+
+    places: Array
+    ulp: float = 0.0
+    ratio: float = 0.0
+
+
+def _excused(errors: Doubles, side: Array, shape: tuple[int, ...], bound: float, excuse: Excuse | None,
+             limit: int) -> Excused:
+    """Ask for the condition of every value beyond the bound or on the wrong side of zero, the worst first."""
+    places = np.zeros(len(errors), dtype=bool)
     if excuse is None:
-        return 0, 0.0, 0.0
-    over = np.flatnonzero(counted > bound)
-    over = over[np.argsort(-counted[over], kind="stable")][:limit]
-    number, raw, ratio = 0, 0.0, 0.0
+        return Excused(places)
+    over = np.flatnonzero((errors > bound) | side)
+    over = over[np.argsort(-errors[over], kind="stable")][:limit]
+    raw, ratio = 0.0, 0.0
     width = shape[1] if len(shape) == 2 else 1
     for i in over.tolist():
         factor = excuse(i // width, i % width if len(shape) == 2 else None)
-        if factor > 1 and counted[i] <= bound * factor:
-            number, raw, ratio = number + 1, max(raw, float(counted[i])), max(ratio, float(counted[i]) / factor)
-            counted[i] = 0.0
-    return number, raw, ratio
+        if factor > 1 and errors[i] <= bound * factor:
+            raw, ratio = max(raw, float(errors[i])), max(ratio, float(errors[i]) / factor)
+            places[i] = True
+    return Excused(places, raw, ratio)
 
 
 def describe(batch: Batch, i: int, k: int | None) -> str:

@@ -56,7 +56,8 @@ class Result:
         return table(self.reports)
 
 
-HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "wrong", "at a root", "points", "")
+HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "wrong", "at a root",
+            "points", "")
 
 
 def _cells(r: Report) -> tuple[str, ...]:

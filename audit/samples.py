@@ -97,7 +97,8 @@ def every_number(fmt: Format) -> Array:
     """All 65,536 numbers of a 16-bit format, as float64."""
     if fmt.bits != 16:
         raise ValueError(f"{fmt.name} has too many numbers to try them all")
-    return np.arange(65536, dtype=np.uint16).view(fmt.dtype).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        return np.arange(65536, dtype=np.uint16).view(fmt.dtype).astype(np.float64)
 
 
 def hard_values(domain: Domain, fmt: Format) -> Array:

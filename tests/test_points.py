@@ -31,7 +31,8 @@ SPARSE = [argument("x", "extended", axis="class"), argument("y", "index", "label
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
-@pytest.mark.parametrize("domain", ["extended", "real", "[0,1]", "(0,1)", "(-inf,0)", "[1,inf)", "{-1,1}", "nonzero", "3"])
+@pytest.mark.parametrize("domain", ["extended", "real", "[0,1]", "(0,1)", "(-inf,0)", "[1,inf)", "{-1,1}", "nonzero",
+                                    "3"])
 def test_every_point_lies_in_its_domain_and_format(fmt, domain):
     points = scalar_points([argument("x", domain), argument("w", domain)], 300, 7, fmt)
     for column in points.values():

@@ -80,7 +80,8 @@ def test_distance_counts_numbers_across_zero_and_binades(fmt):
     assert ulp.distance(0.0, -0.0, fmt) == 0
     assert ulp.distance(1.0, 1.0 - fmt.eps / 2, fmt) == 1
     assert ulp.distance(2.0, 2.0 - fmt.eps, fmt) == 1
-    got = ulp.distance([math.inf, math.nan, math.nan, math.inf, 1.0], [math.inf, math.nan, 1.0, -math.inf, math.inf], fmt)
+    inf, nan = math.inf, math.nan
+    got = ulp.distance([inf, nan, nan, inf, 1.0], [inf, nan, 1.0, -inf, inf], fmt)
     assert got.tolist() == [0, 0, math.inf, math.inf, math.inf]
 
 
