@@ -161,7 +161,8 @@ class Block:
         """Names that are still free in a function that reads some terms and sets some names."""
         lets = [let.name for s in self.kernel.stages for let in s.after] + [x.name for x in self.kernel.finish.lets]
         parts = [n for s in self.kernel.stages for n in state_names(s)]
-        return Names([*names_used(terms), *RESERVED, *lets, *parts, *own, *(i.name for i in self.kernel.inputs),
+        spots = [f"{n}_spot" for n in self.labels]
+        return Names([*names_used(terms), *RESERVED, *lets, *spots, *parts, *own, *(i.name for i in self.kernel.inputs),
                       *(f"{f.name}_{part}" for s in self.kernel.stages for f in s.families
                         for part in ("element", "decay", "gap", "rest"))])
 
@@ -246,6 +247,8 @@ class Block:
         if any(t.op == "position" for t in walk(*terms)) and any("position" in line for line in lines):
             lines = [f"position = _positions(first, {safe(rows[0])})", *lines]
             self.writer.helpers.add("positions")
+        spots = [n for n in labels if any(f"{n}_spot" in line for line in lines)]
+        lines = [*(f"{n}_spot = _spot({safe(n)}, first, {safe(rows[0])})" for n in spots), *lines]
         arguments = [*map(safe, [*rows, *labels]), *(["first"] if first else []), *map(safe, per_row)]
         name = self.writer.function(f"{self.stem}_{stem}", [*arguments, *reused], lines)
         return Lifted(name, rows, labels, per_row, first, reused)
@@ -264,12 +267,12 @@ class Block:
             lines += self._slot(slot, next(parts))
         for c in stage.captures:
             value = self.writer.write(next(parts), self.typed)
-            lines.append(f"{safe(c.name)} = _at({value}, {safe(c.label)}, first)")
+            lines.append(f"{safe(c.name)} = _at({value}, {c.label}_spot)")
             self.writer.helpers.add("at")
         names = [safe(n) for n in state_names(stage)]
         wide = [f"{n}.astype(np.float64)" if _is_narrow(stage, n) else n for n in names]
         result = f"({', '.join(wide)}{',' if len(wide) == 1 else ''})"
-        lines.append(f"return {result}, {', '.join(kept)}" if kept else f"return {result}")
+        lines.append(", ".join([f"return {result}", *(f"{n}.astype({safe(self.rows[0])}.dtype)" for n in kept)]))
         return self._signature(f"chunk{self.suffix}", stage_terms(stage), lines, reused,
                                [c.label for c in stage.captures])
 
@@ -345,13 +348,13 @@ class Block:
         text = self.writer.write(s.term, typed)
         if s.kind == "at":
             self.writer.helpers.add("at")
-            return [*lines, f"{safe(s.name)} = _at({text}, {safe(s.label)}, first)"]
+            return [*lines, f"{safe(s.name)} = _at({text}, {s.label}_spot)"]
         if s.kind == "put":
             self.writer.helpers.add("put")
             assert s.at_label is not None
             own = f"{text}.copy()" if not s.term.args else text
             there = self.writer.write(s.at_label, typed)
-            return [*lines, f"{safe(s.name)} = _put({own}, {safe(s.label)}, first, {there})"]
+            return [*lines, f"{safe(s.name)} = _put({own}, {s.label}_spot, {there})"]
         raise AssertionError(s.kind)
 
 
