@@ -152,7 +152,9 @@ FORMULAS = {
     "scaled": lambda: sp.log(Sum(sp.exp(X[K] / 4), K)) - X[Y] / 4,
     "second stage": lambda: Sum((softmax(X) - T[K]) ** 2, K),
 }
-ORDERS = {"soft": ("x", "t", "xx"), "sparse": ("x", "xx"), "one more": ("x", "xx"), "two rows": ("x",), "scaled": ("x",)}
+ORDERS = {
+    "soft": ("x", "t", "xx"), "sparse": ("x", "xx"), "one more": ("x", "xx"), "two rows": ("x",), "scaled": ("x",),
+}
 ULP = 10.0
 
 
@@ -177,8 +179,10 @@ def kernel_of(name: str) -> tuple[Row, dict[str, Term], tuple[Argument, ...]]:
 
 def rooted(name: str, output: str) -> bool:
     """Whether a quantity has roots inside the domain, where only its conditioning bounds the error."""
-    return (name, output) in {("soft", "gradient_x"), ("second stage", "loss"), ("two rows", "loss"), ("one more", "loss"),
-                              ("scaled", "loss"), ("scaled", "gradient_x")}
+    return (name, output) in {
+        ("soft", "gradient_x"), ("second stage", "loss"), ("two rows", "loss"), ("one more", "loss"),
+        ("scaled", "loss"), ("scaled", "gradient_x"),
+    }
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lossmith.derivations.derivation import Evidence, Order, StableForm, Step
+from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import divergence
 from lossmith.derivations.rows.algebra import Algebra
@@ -22,6 +23,7 @@ from lossmith.derivations.rows.shape import reduces, separable
 from lossmith.derivations.rows.signs import may_cancel
 from lossmith.derivations.terms import FUNCTIONS, NAMED, Term, name_of, node, replace, show, walk
 
+STEEP = frozenset({"sigmoid", "softplus", "logaddexp"})  # what always has a better form than its meaning
 TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second derivative
 
 
@@ -66,6 +68,10 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
         _bodies(path, order)
     else:
         _algebraic(path, order)
+    safe = guard(path.term, path.arguments)
+    path.move("absorb-infinity", safe, path.term, safe, "a factor 0 beside an infinite one gives 0, the limit",
+              r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
+              Evidence("proved", "the products agree wherever both factors are finite"))
     return tuple(path.steps), _form(path, order, dtype)
 
 
@@ -105,8 +111,10 @@ def _algebraic(path: Path, order: Order) -> None:
     path.move("as-computed", final, path.term, final, "in the operations of the machine", r"\text{as computed}")
     for body, form in dict(rewriter.divergences).items():
         path.move("near-equality", replace(path.term, {body: form}), body, form, divergence.REASON, divergence.LATEX)
-    for body in _elementwise_bodies(path.term):
-        _polish(path, body, order)
+    bodies = _elementwise_bodies(path.term)
+    if bodies and not _holds(path, order):
+        for body in bodies:
+            _polish(path, body, order)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 
@@ -121,6 +129,19 @@ def _elementwise_bodies(term: Term) -> list[Term]:
         if any(n.op in FUNCTIONS or n.op in NAMED or n.op == "abs" for n in walk(body)):
             found[body] = None
     return list(found)
+
+
+def _holds(path: Path, order: Order, part: Term | None = None) -> bool:
+    """Whether a form, computed as it stands, is as accurate as its conditioning allows: no search is needed.
+
+    Of the whole path, or of a part of it taken as a formula of its own.
+    """
+    form, definition = (path.term, path.definition) if part is None else (part, part)
+    if any(n.op in STEEP for n in walk(form)):
+        return False
+    target = TARGETS[min(len(order), 2)]
+    _, excused = measure(guard(machine_row(form), path.arguments), definition, path.arguments, target=target)
+    return excused.ulp <= target
 
 
 def _polish(path: Path, part: Term, order: Order) -> None:
@@ -147,11 +168,13 @@ def _bodies(path: Path, order: Order) -> None:
             path.move("one-sum", merged, path.term, merged, "sums over the same classes are one sum",
                       r"\text{one sum over the classes}")
         done = _licensed(path)
-        for body in dict.fromkeys(t.args[0] for t in walk(path.term) if t.op == "sum" and t.args[0] not in done):
-            _polish(path, body, order)
+        bodies = dict.fromkeys(t.args[0] for t in walk(path.term) if t.op == "sum" and t.args[0] not in done)
+        if bodies and not _holds(path, order):
+            for body in bodies:
+                _polish(path, body, order)
     elif order and order[-1] == "tangent":
         _along_tangents(path, order)
-    elif path.term.args:
+    elif path.term.args and not _holds(path, order):
         _polish(path, path.term, order)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
@@ -185,7 +208,7 @@ def _along_tangents(path: Path, order: Order) -> None:
     whole = ZERO
     for tangent in [t for t in leaves(path.term) if name_of(t).startswith("tangent_")]:
         factor = partial(path.term, tangent)
-        if factor.args:
+        if factor.args and not _holds(path, order, factor):
             _, factor, form = stabilize_part(factor, path.arguments, order)
             if form.remaining:
                 path.remarks.append(form.remaining)
