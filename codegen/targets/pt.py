@@ -24,7 +24,7 @@ RESERVED = frozenset({*OPTIONS, "self", "torch", "math", "nn", "inner", "dtype",
                       "tangent", "position", "classes", "training", "forward", "ctx", "Tensor", "Any", "Callable"})
 # What a helper of templates/pt/helpers.j2 calls in turn.
 _CALLS: Mapping[str, tuple[str, ...]] = {
-    "gap_power": ("gap", "exp_diff", "absorb"), "rest": ("exp_diff",), "exp_diff": ("gap",),
+    "rest": ("exp_diff", "gap"), "exp_diff": ("gap",),
     "log1pmx": ("series",), "expm1mx": ("series",),
 }
 
@@ -129,7 +129,7 @@ def _elementwise_context(bundle: Bundle, kernel: Elementwise) -> dict[str, Any]:
     wanted = ["loss", *dict.fromkeys(n for _, names in following for n in names if n)]
     formulas = [elementwise_formula(kernel, name) for name in wanted]
     parameters = [i.name for i in kernel.inputs if i.kind == "parameter"]
-    return _helpers_context(formulas, bundle, ("absorb",)) | {
+    return _helpers_context(formulas, ("absorb",)) | {
         "formulas": formulas, "apply_loss": "_derivative",
         "following": [(name, _tuple(f'"{n}"' if n else "None" for n in names)) for name, names in following],
         "numbers": _inside_numbers(tensors[0], parameters),
@@ -151,7 +151,7 @@ def _row_context(bundle: Bundle, kernel: Row) -> dict[str, Any]:
     formulas = [row_formula(kernel, name) for name in ["loss", *(g for g in gradients if g)]]
     curvatures = {(a, b): f for a in names for b in names if (f := _curvature(bundle, a, b))}
     parameters = [i.name for i in kernel.inputs if i.kind == "parameter"]
-    return _helpers_context([*formulas, *curvatures.values()], bundle, ("absorb",)) | {
+    return _helpers_context([*formulas, *curvatures.values()], ("absorb",)) | {
         "formulas": formulas, "curvatures": list(curvatures.values()), "apply_loss": _LOSS_FUNCTION,
         "gradients": _tuple(f"_{g}" if g else "None" for g in gradients),
         "curvature_table": [
@@ -175,7 +175,8 @@ def _curvature(bundle: Bundle, tangent: str, seen: str) -> Formula | None:
         return None
     if output not in kernel.finish.outputs and output not in kernel.epilogue.outputs:
         return None
-    return curvature_formula(kernel, tangent, seen)
+    own = {i.name for i in bundle.kernel.inputs}
+    return curvature_formula(kernel, [i.name for i in kernel.inputs if i.name not in own], tangent, seen)
 
 
 def _anchor(inputs: Iterable[Input]) -> str:
@@ -193,10 +194,10 @@ def _inside_numbers(anchor: str, parameters: Iterable[str]) -> list[str]:
     return [f"{anchor}.new_full((), {name}, dtype=inner)" for name in parameters]
 
 
-def _helpers_context(formulas: Iterable[Formula], bundle: Bundle, always: Iterable[str]) -> dict[str, Any]:
+def _helpers_context(formulas: Iterable[Formula], always: Iterable[str]) -> dict[str, Any]:
     """Which helpers the formulas call, and the series that some of those hold."""
     text = "\n".join(part for f in formulas for part in (*f.lines, f.result))
-    used = {name for name in (*HELPERS, "gap_power", "peak", "rest") if f"_{name}(" in text} | set(always)
+    used = {name for name in (*HELPERS, "peak", "rest") if f"_{name}(" in text} | set(always)
     for name in [*used]:
         used |= set(_CALLS.get(name, ()))
     used |= {c for name in [*used] for c in _CALLS.get(name, ())}
