@@ -70,6 +70,8 @@ class Algebra:
                 continue
             if base.op == "exp":
                 exponents.append(self._times(e, base.args[0]))
+            elif e is not ONE and base.op in ("sum", "add") and self.log(base).op == "lse":
+                exponents.append(self.mul(e, self.log(base)))
             else:
                 kept.append(base if e is ONE else x.make("pow", (base, e)))
         return self._assembled(c, kept, exponents)

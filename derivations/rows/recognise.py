@@ -85,6 +85,11 @@ def size(e: Expr) -> int:
     return len(terms_of(e))
 
 
+def weight(e: Expr) -> tuple[int, int]:
+    """How much is left to balance: the terms that are not numbers count first."""
+    return sum(t.op != "num" for t in terms_of(e)), size(e)
+
+
 def negative(t: Expr) -> bool:
     """Whether a term has a negative number in front."""
     return coefficient(t)[0] < Fraction(0)

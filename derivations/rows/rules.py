@@ -22,6 +22,7 @@ from lossmith.derivations.rows.recognise import (
     negative,
     size,
     softmax_power,
+    weight,
     weight_candidates,
     without,
 )
@@ -181,16 +182,16 @@ def half_split(e: Expr, h: Holes) -> Term | None:
 def _half_split(e: Expr, h: Holes) -> Term | None:
     algebra = h.algebra
     for first in terms_of(e):
-        weight = algebra.neg(algebra.sub(e, first))
+        less = algebra.neg(algebra.sub(e, first))
         for f in factors(first):
             found = is_softmax(f, algebra)
             total = without(first, f, algebra)
-            if found is None or total.sort == "row" or any(n.op == "exp" for n in x.walk(weight)):
+            if found is None or total.sort == "row" or any(n.op == "exp" for n in x.walk(less)):
                 continue
-            if not algebra.nonnegative(weight) or not algebra.nonnegative(total):
+            if not algebra.nonnegative(less) or not algebra.nonnegative(total):
                 continue
             share, beyond = forms.share(*found), forms.others(*found)
-            w, t = h.hole(total), h.hole(weight)
+            w, t = h.hole(total), h.hole(less)
             return node("where", (node("gt", (share, HALF)), sub(sub(w, t), mul(w, beyond)), sub(mul(w, share), t)))
     return None
 
@@ -293,11 +294,11 @@ def max_balance(e: Expr, h: Holes) -> Term | None:
             continue
         c, lse = found
         base = algebra.sub(e, t)
-        best: tuple[int, Expr, Expr] | None = None
+        best: tuple[tuple[int, int], Expr, Expr] | None = None
         for a in _places(lse, base, e, algebra):
             left = algebra.add(base, algebra.mul(c, a))
-            if size(left) < size(base) and (best is None or size(left) < best[0]):
-                best = (size(left), a, left)
+            if weight(left) < (weight(base) if best is None else best[0]):
+                best = (weight(left), a, left)
         if best is not None:
             _, a, left = best
             return add(mul(h.hole(c), add(forms.gap(a, lse), forms.tail(lse))), h.hole(left))

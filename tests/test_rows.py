@@ -1,0 +1,300 @@
+"""Row losses: every rule fires, every form is enclosed by balls, and forms hold where naive ones fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+from lossmith.derivations import balls
+from lossmith.derivations.calculus import derivative
+from lossmith.derivations.derivation import StableForm, Step
+from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, finite, interval
+from lossmith.derivations.evaluate import evaluate
+from lossmith.derivations.functions import sigmoid, xlogy
+from lossmith.derivations.importer import to_term
+from lossmith.derivations.loss import (
+    Argument,
+    Sum,
+    arguments_of,
+    class_index,
+    class_label,
+    logits,
+    parameter,
+    probabilities,
+    targets,
+)
+from lossmith.derivations.rows import stabilize
+from lossmith.derivations.rows.algebra import Algebra
+from lossmith.derivations.rows.rules import RULES
+from lossmith.derivations.rows.shape import separable
+from lossmith.derivations.rows.signs import may_cancel, sign
+from lossmith.derivations.terms import (
+    COUNT,
+    ONE,
+    REDUCTIONS,
+    ZERO,
+    Term,
+    add,
+    div,
+    label,
+    make,
+    mul,
+    neg,
+    node,
+    row,
+    show,
+    sub,
+    var,
+    walk,
+)
+from lossmith.derivations.ulp import FORMATS, distance
+
+F64 = FORMATS["float64"]
+X, W, Y = logits("x"), logits("w"), class_label("y")
+T = targets("t")
+WEIGHTS = targets("u", NONNEGATIVE)
+P, Q = targets("p"), probabilities("q")
+LABELS = targets("l", finite(0, 1))
+SMOOTHING = parameter("s", interval(0, 1), "0.1")
+GAMMA = parameter("g", POSITIVE, "2")
+K, J = class_index("i"), class_index("j")
+
+
+def softmax(x: Any) -> Any:
+    return sp.exp(x[K]) / Sum(sp.exp(x[J]), J)
+
+
+def at_label(x: Any) -> Any:
+    return sp.exp(x[Y]) / Sum(sp.exp(x[J]), J)
+
+
+FORMULAS = {
+    "soft": lambda: -Sum(WEIGHTS[K] * sp.log(softmax(X)), K),
+    "sparse": lambda: -sp.log(at_label(X)),
+    "smoothed": lambda: -(1 - SMOOTHING) * sp.log(at_label(X)) - SMOOTHING / 4 * Sum(sp.log(softmax(X)), K),
+    "regularised": lambda: -sp.log(at_label(X)) + 0.01 * sp.log(Sum(sp.exp(X[K]), K)) ** 2,
+    "focal": lambda: -(1 - at_label(X)) ** GAMMA * sp.log(at_label(X)),
+    "entropy": lambda: -Sum(softmax(X) * sp.log(softmax(X)), K),
+    "plain divergence": lambda: Sum(P[K] * sp.log(P[K] / Q[K]), K),
+    "divergence": lambda: Sum(xlogy(T[K], T[K] / softmax(X)), K),
+    "several labels": lambda: Sum(
+        LABELS[K] / Sum(LABELS[J], J) * sp.log(LABELS[K] / Sum(LABELS[J], J) / softmax(X)), K),
+    "two softmaxes": lambda: Sum(softmax(X) * (sp.log(softmax(X)) - sp.log(softmax(W))), K),
+    "brier": lambda: Sum((softmax(X) - T[K]) ** 2, K),
+    "one more": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)),
+    "ranked": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)) + sp.log(1 + Sum(sp.exp(-X[K]), K)),
+    "margin": lambda: sp.log(Sum(sp.exp(X[K] - 2 * sp.KroneckerDelta(K, Y)), K)) - X[Y],
+}
+
+
+def read(name: str) -> tuple[Term, tuple[Argument, ...]]:
+    with sp.evaluate(False):
+        formula = FORMULAS[name]()
+    return to_term(formula), arguments_of(formula)
+
+
+def solved(name: str, *order: str) -> tuple[tuple[Step, ...], StableForm]:
+    term, arguments = read(name)
+    return stabilize(derivative(term, order, arguments), arguments, order)
+
+
+def listed(env: dict[str, Any]) -> dict[str, Any]:
+    return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in env.items()}
+
+
+def ulps(form: Term, definition: Term, env: dict[str, Any]) -> float:
+    got = np.atleast_1d(evaluate(form, {n: np.asarray(v) for n, v in env.items()}, F64, len(env["x"])))
+    truth = np.atleast_1d(balls.truth(definition, listed(env), F64))
+    return float(np.max(distance(*np.broadcast_arrays(got, truth), F64)))
+
+
+# ---- normal forms
+
+
+def test_normal_forms() -> None:
+    algebra = Algebra([])
+    x, y = row("x"), label("y")
+    total = node("sum", (make("exp", x),))
+    cases = [
+        (make("log", div(make("exp", x), total)), "x[k] - lse(x[k])"),
+        (node("sum", (mul(node("onehot", (y,)), make("exp", x)),)), "exp(x[y])"),
+        (node("sum", (div(make("exp", x), total),)), "1"),
+        (node("sum", (mul(var("c"), x),)), "c*sum(x[k])"),
+        (node("sum", (add(x, ONE),)), "C + sum(x[k])"),
+        (div(ONE, mul(total, total)), "exp(-2*lse(x[k]))"),
+        (make("log", add(ONE, total)), "lse(0, x[k])"),
+        (mul(make("exp", x), make("exp", neg(x))), "1"),
+    ]
+    for term, expected in cases:
+        assert show(algebra.normal(term)).replace("(-2)", "-2") == expected
+        assert algebra.normal(algebra.normal(term)) is algebra.normal(term)
+
+
+def test_logarithms_split_only_where_the_factors_are_known_to_be_non_negative() -> None:
+    product = make("log", mul(row("x"), row("w")))
+    with_signs = Algebra([Argument(n, "input", NONNEGATIVE, "class") for n in "xw"])
+    assert Algebra([]).read(product).op == "log"
+    assert with_signs.read(product).op == "add"
+
+
+def test_separable() -> None:
+    x = row("x")
+    plain = node("sum", (make("exp", x),))
+    assert separable(div(plain, COUNT)) and separable(sub(plain, mul(var("c"), plain)))
+    assert not separable(make("log", plain)) and not separable(mul(plain, plain))
+
+
+# ---- stable forms
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_steps_join_and_forms_hold_no_definition(name: str) -> None:
+    """From the definition to the form without a gap; each step moves, with evidence."""
+    term, arguments = read(name)
+    orders: list[tuple[str, ...]] = [(), *((a.name,) for a in arguments if a.role == "input")]
+    for order in orders:
+        start = derivative(term, order, arguments)
+        steps, form = stabilize(start, arguments, order)
+        before = start
+        for step in steps:
+            assert step.before is before and step.after is not before and step.evidence
+            before = step.after
+        assert before is form.term
+        assert not {t.op for t in walk(form.term)} & {"lse", "sigmoid", "softplus"}
+
+
+def test_every_rule_fires() -> None:
+    fired: set[str] = set()
+    for name, order in [
+        ("soft", ()), ("soft", ("x",)), ("soft", ("x", "x")), ("sparse", ()), ("sparse", ("x",)),
+        ("regularised", ("x",)),
+        ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
+    ]:
+        fired |= {s.rule for s in solved(name, *order)[0]}
+    assert {r.name for r in RULES} <= fired
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("soft", ()), ("soft", ("u",)), ("soft", ("x", "x")),
+        ("sparse", ()), ("sparse", ("x",)), ("sparse", ("x", "x")), ("smoothed", ()), ("regularised", ()),
+        ("regularised", ("x",)), ("one more", ()), ("one more", ("x",)),
+        ("ranked", ()), ("several labels", ()),
+    ],
+)
+def test_holds_on_rows_that_seek_trouble(name: str, order: tuple[str, ...]) -> None:
+    form = solved(name, *order)[1]
+    assert form.verdict == "stable" and form.error is not None and form.error.ulp <= 6, form.remaining
+    assert form.error.points > 20
+
+
+@pytest.mark.parametrize("top", [20.0, 40.0, 90.0])
+def test_confident_rows(top: float) -> None:
+    """One logit far above the rest: the naive loss and gradient are 0 there."""
+    env = {"x": [0.5, top, 0.25, -3.0], "y": 1, "u": [0.0, 1.0, 0.0, 0.0]}
+    for name, order in (("sparse", ()), ("sparse", ("x",)), ("soft", ()), ("soft", ("x",)), ("sparse", ("x", "x"))):
+        form = solved(name, *order)[1]
+        assert ulps(form.term, form.definition, env) <= 4, (name, order)
+
+
+def test_masked_classes_and_ties() -> None:
+    masked = {"x": [-np.inf, 2.0, 2.0, -np.inf], "y": 2, "u": [0.0, 0.5, 0.5, 0.0]}
+    for name in ("sparse", "soft"):
+        form = solved(name)[1]
+        value = evaluate(form.term, {n: np.asarray(v) for n, v in masked.items()}, F64)
+        assert float(value) == pytest.approx(np.log(2), rel=1e-15)
+
+
+def test_divergence_near_equality_is_accurate_and_never_negative() -> None:
+    steps, form = solved("plain divergence")
+    assert [s.rule for s in steps][:2] == ["unit-sums", "near-equality"]
+    assert "sum(p) = sum(q) = 1" in form.remaining and form.definition is not steps[0].before
+    rng = np.random.default_rng(1)
+    for scale in (1e-1, 1e-4, 1e-8, 1e-12):
+        p = rng.dirichlet(np.ones(6))
+        q = p * (1 + scale * rng.standard_normal(6))
+        env = {"p": p, "q": q / q.sum(), "x": p}
+        assert float(evaluate(form.term, {n: v for n, v in env.items() if n != "x"}, F64)) >= 0
+        assert ulps(form.term, form.definition, env) <= 8
+
+
+def test_divergence_with_zeros_and_underflow() -> None:
+    term, _ = solved("divergence")[1].term, None
+    x = np.array([0.0, 800.0, -np.inf])
+    assert float(evaluate(term, {"x": x, "t": np.array([0.0, 1.0, 0.0])}, F64)) == 0
+    assert float(evaluate(term, {"x": x, "t": np.array([1.0, 0.0, 0.0])}, F64)) == pytest.approx(800, rel=1e-15)
+    assert float(evaluate(term, {"x": x, "t": np.array([0.5, 0.0, 0.5])}, F64)) == np.inf
+
+
+def test_a_unit_sum_is_used_only_where_it_is_declared() -> None:
+    with sp.evaluate(False):
+        formula = Sum(WEIGHTS[K] * sp.log(WEIGHTS[K] / softmax(X)), K)
+    steps, form = stabilize(to_term(formula), arguments_of(formula))
+    assert not {"unit-sum", "unit-sums", "bregman"} & {s.rule for s in steps}
+    assert form.definition is to_term(formula)
+
+
+def test_a_sum_is_as_good_as_its_body() -> None:
+    with sp.evaluate(False):
+        formula = Sum(-LABELS[K] * sp.log(sigmoid(X[K])) - (1 - LABELS[K]) * sp.log(1 - sigmoid(X[K])), K)
+    form = stabilize(to_term(formula), arguments_of(formula))[1]
+    assert ulps(form.term, form.definition, {"x": [40.0, -40.0, 0.5], "l": [1.0, 0.0, 1.0]}) <= 4
+    assert not any(t.op in REDUCTIONS for t in walk(form.term.args[0]))
+
+
+def test_a_wrong_step_is_found_out() -> None:
+    from lossmith.derivations.rows.evidence import enclosed
+
+    with pytest.raises(ArithmeticError, match="changed the value"):
+        enclosed(row("x"), mul(row("x"), row("x")), [Argument("x", "input", interval(2, 3), "class")])
+
+
+# ---- certificate of signs
+
+
+def test_signs() -> None:
+    domains = {"t": NONNEGATIVE, "z": interval(0, 1)}
+    x, t = row("x"), row("t")
+    peak, rest = node("peak", (x,)), node("rest", (x,))
+    gap = node("gap", (peak, x))
+    assert sign(add(mul(t, gap), make("log1p", rest)), domains) == "+"
+    assert sign(sub(rest, make("expm1", neg(gap))), domains) == "+"
+    assert sign(sub(ONE, var("z")), domains) == "+"
+    assert sign(node("gap", (peak, node("at", (x, label("y"))))), domains) == "+"
+    assert sign(sub(rest, t), domains) == "?" and sign(ZERO, domains) == "0"
+    assert may_cancel(add(sub(rest, gap), ONE), domains) == [sub(rest, gap), add(sub(rest, gap), ONE)]
+    assert may_cancel(solved("soft")[1].term, {"u": NONNEGATIVE}) == []
+
+
+def test_what_may_cancel_is_named() -> None:
+    form = solved("brier", "x")[1]
+    assert form.verdict == "improved" and "may cancel" in form.remaining
+
+
+def test_same_bytes_under_any_hash_seed() -> None:
+    program = (
+        "import sys; sys.path.insert(0, 'tests'); from test_rows import solved, show\n"
+        "for n, o in (('smoothed', ('x',)), ('several labels', ())):\n"
+        "    steps, form = solved(n, *o); print(show(form.term), [s.rule for s in steps], form.remaining)\n"
+    )
+    outputs = [
+        subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
+                       capture_output=True, text=True).stdout
+        for seed in ("0", "17")
+    ]
+    assert outputs[0] == outputs[1] and outputs[0]
+
+
+def test_exact_points_of_evidence_are_fractions_of_the_domain() -> None:
+    from lossmith.derivations.rows.evidence import sample_rows
+
+    domain = interval(Fraction(1, 4), Fraction(1, 2))
+    rows = sample_rows((Argument("x", "input", domain, "class"),))
+    assert all(domain.holds(v) for env in rows for v in env["x"])
