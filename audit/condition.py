@@ -19,8 +19,9 @@ from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term
-from lossmith.derivations.ulp import Format, ulp_of
+from lossmith.derivations.ulp import Doubles, Format, ulp_of
 
+LONG = 100  # rows longer than this are moved in fewer ways: each costs an evaluation of the row
 Moves = dict[str, Any]  # per input: a sign, or one per class
 
 
@@ -90,8 +91,60 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
     return condition
 
 
+def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
+    """How whole rows move: three mixtures of up and down, one for long rows."""
+    rng = np.random.default_rng(0)
+    count = 3 if max(np.size(point[n]) for n in names) <= LONG else 1
+    ways = [{n: rng.choice([-1, 1], np.size(point[n])) for n in names} for _ in range(count)]
+    return [{n: w if np.ndim(point[n]) else int(w[0]) for n, w in moves.items()} for moves in ways]
+
+
+def _held(point: dict[str, Any], moved: dict[str, Any], domains: dict[str, Domain]) -> dict[str, Any]:
+    """The moved inputs, those that left their domain put back."""
+    out = dict(moved)
+    for name, domain in domains.items():
+        if np.ndim(point[name]) == 0:
+            out[name] = moved[name] if domain.holds(moved[name]) else point[name]
+        else:
+            out[name] = [m if domain.holds(m) else v for m, v in zip(moved[name], point[name], strict=True)]
+    return out
+
+
+def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain], fmt: Format) -> Doubles:
+    """For every class at once: the condition where truth changes sign nearby, else 1.
+
+    The inputs move by half an ulp times powers of two, up to as much as they are themselves.
+    """
+    here = _floats(balls.truth(term, point))
+    unit = ulp_of(np.where(np.isfinite(here), here, 1.0), fmt)
+    condition, crossed = np.ones(here.shape), np.zeros(here.shape, dtype=bool)
+    for moves in _patterns_of_rows(point, list(domains)):
+        for way in (1.0, -1.0):
+            for power in range(0, fmt.precision + 1, 2 if len(here) <= LONG else 8):
+                moved = _held(point, _shifted(point, moves, way * 2.0**power, fmt), domains)
+                there = _floats(balls.truth(term, moved))
+                with np.errstate(all="ignore"):
+                    crossed |= there * np.sign(here) <= 0
+                    if power == 0:
+                        condition = np.fmax(condition, np.abs(there - here) / unit)
+    return np.where(crossed & (here != 0), condition, 1.0)
+
+
+def _floats(value: Any) -> Doubles:
+    return np.array([float(v) for v in (value if isinstance(value, list) else [value])], dtype=np.float64)
+
+
 def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
-    """What `measure` asks: the condition of example i, class k."""
+    """What `measure` asks: the condition of example i, class k. Rows are answered for all classes at once."""
     domains = {a.name: a.domain for a in subject.given if a.role != "label"}
     term = subject.outputs[output]
-    return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)
+    if batch.classes is None:
+        return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)
+    known: dict[int, Doubles] = {}
+
+    def answer(i: int, k: int | None) -> float:
+        if i not in known:
+            known[i] = row_conditions(term, batch.point(i), domains, fmt)
+        return float(known[i][k or 0])
+
+    return answer

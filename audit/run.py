@@ -50,9 +50,7 @@ class Exam:
         head = Report(self.subject.name, output, given.name, fmt.name, tier, batch.group, bound=limit)
         got = given.call(self.subject, output, batch, fmt.name, tier)
         excuse = excuse_for(self.subject, output, batch, fmt) if batch.group == SOFT else None
-        # An excuse in a long row costs as many evaluations of the whole row: ask for fewer.
-        return measure(got, self.truth(output, number), fmt, limit, head, batch, excuse,
-                       400 if (batch.classes or 1) <= 10 else 12)
+        return measure(got, self.truth(output, number), fmt, limit, head, batch, excuse)
 
 
 def exam(subject: Subject, dtype: str, count: int = 2000, classes: Sequence[int] = ROW_CLASSES,

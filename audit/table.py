@@ -72,15 +72,16 @@ def _measured(made: Exam, given: Adapter, what: Sweep) -> Iterator[Report | Miss
     for tier in what.tiers:
         if tier not in given.tiers:
             continue
-        try:
-            yield from made.measure(given, tier)
-        except Unavailable as problem:
-            yield Missing(made.subject.name, given.name, str(problem))
-            return
-        except (ValueError, TypeError, RuntimeError) as problem:
-            # One function that refuses its inputs must not hide the figures of the others.
-            yield Missing(made.subject.name, f"{given.name} {made.fmt.name} {tier}",
-                          f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}")
+        for output in made.subject.outputs:
+            try:
+                yield from made.measure(given, tier, [output])
+            except Unavailable as problem:
+                yield Missing(made.subject.name, given.name, str(problem))
+                return
+            except Exception as problem:
+                # Whatever an audited function raises must not hide the figures of the others.
+                what_failed = f"{given.name} {output} {made.fmt.name} {tier}"
+                yield Missing(made.subject.name, what_failed, f"{type(problem).__name__}: {problem}".splitlines()[0])
 
 
 def is_ours(report: Report) -> bool:
@@ -112,9 +113,9 @@ class Record:
         ours = [r for r in self.reports if is_ours(r)]
         broken = [r for r in ours if not r.holds]
         lines = [f"# Accuracy, {self.date}", "", f"`{self.command}`, {_versions()}.", ""]
-        lines += ["Error is |computed - exact| / ulp(exact); truth is ball arithmetic on the definition. Wrong: values that",
-                  "are wrong in kind (NaN, infinity, sign, flushed to zero). At a root: points that only their condition",
-                  "explains, with the worst error in units of the condition number.", ""]
+        lines += ["Error is |computed - exact| / ulp(exact); truth is ball arithmetic on the definition. Wrong: values",
+                  "that are wrong in kind (NaN, infinity, sign, flushed to zero). At a root: points that only their",
+                  "condition explains, with the worst error in units of the condition number.", ""]
         lines += [f"{len(ours)} figures of generated kernels, {len(broken)} of them outside the contract.", ""]
         lines += ["```", self.to_text().rstrip("\n"), "```", ""]
         if broken:

@@ -50,7 +50,7 @@ def truth(term: Term, env: Env, fmt: Format = FORMATS["float64"],
 
 def _decided(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument]) -> list[float]:
     if has_nan(term, env):
-        return [float("nan")] * width_of(term, env)
+        return [float("nan") if f is None else f for f in _untouched(term, env, fmt)]
     found: list[float | None] = [None] * width_of(term, env)
     if is_finite(term, env):
         for precision in PLAIN_LEVELS:
@@ -60,6 +60,12 @@ def _decided(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument]) -
             if None not in found:
                 return found  # type: ignore[return-value]
     return _slowly(term, env, fmt, arguments)
+
+
+def _untouched(term: Term, env: Env, fmt: Format) -> list[float | None]:
+    """With a NaN among the inputs: the classes that do not read it keep their values."""
+    with working(ANCHORED_LEVELS[0]):
+        return [decide_anchored(a, fmt) for a in as_list(run(term, env, False))]
 
 
 def _slowly(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument]) -> list[float]:
@@ -160,7 +166,7 @@ def pair(term: Term, env: Env, arguments: Sequence[Argument] = ()) -> Fraction |
 
 def _measured(term: Term, env: Env, arguments: Sequence[Argument]) -> list[Fraction | float]:
     if has_nan(term, env):
-        return [float("nan")] * width_of(term, env)
+        return list(_decided(term, env, FORMATS["float64"], arguments))
     plan = [(p, True) for p in PLAIN_LEVELS if is_finite(term, env)] + [(p, False) for p in ANCHORED_LEVELS]
     for precision, plain in plan:
         with working(precision):

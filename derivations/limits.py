@@ -82,11 +82,12 @@ def moved_sets(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 
 def speeds(count: int) -> list[Speeds]:
-    """Relative speeds of approach: together, rising, falling."""
+    """Relative speeds of approach: rising, falling, together; the first two say enough of many numbers."""
     if count == 1:
         return [(1,)]
     rising = tuple(1 + k % 3 for k in range(count))
-    return [(1,) * count, rising, tuple(4 - s for s in rising)]
+    found = [rising, tuple(4 - s for s in rising)]
+    return found if count > 8 else [*found, (1,) * count]
 
 
 def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip: int) -> dict[str, Any]:
@@ -119,12 +120,14 @@ def _base_scale(places: Sequence[Place]) -> int:
 
 
 def _settle(values: Sequence[Anchored], fmt: Format) -> float | None:
-    """The limit of three values at growing magnitudes; None where it cannot be told."""
+    """The limit of values at two or three growing magnitudes; None where they do not tell it."""
     if any(v.kind is None for v in values):
         return None
     rounded = [decide_anchored(v, fmt) for v in values]
-    if rounded[0] is not None and rounded[0] == rounded[1] == rounded[2]:
+    if rounded[0] is not None and all(r == rounded[0] for r in rounded):
         return rounded[0]
+    if len(values) < 3:
+        return None
     if any(v.kind != 0 for v in values):
         return rounded[2] if rounded[1] == rounded[2] else None
     sizes = [abs(v.ball) for v in values]
@@ -147,9 +150,10 @@ def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: i
         for scale, precision in zip(scales, precisions, strict=True):
             with working(precision):
                 columns.append(as_list(run(term, _approach(env, places, speed, scale, flip), False)))
-        with working(400):
-            found = [_settle(three, fmt) for three in zip(*columns, strict=True)]
-        if None not in found or all(v.kind is None for v in columns[0]):
+                found = [_settle(reached, fmt) for reached in zip(*columns, strict=True)]
+            if len(columns) > 1 and None not in found:
+                return found
+        if all(v.kind is None for v in columns[0]):
             break
     return found
 
