@@ -12,7 +12,7 @@ import jinja2
 from lossmith.codegen.kernel import Bundle, Elementwise, Input
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import np_docs, np_elementwise, np_rows
-from lossmith.codegen.targets.np_module import folded
+from lossmith.codegen.targets.np_module import folded, safe
 from lossmith.codegen.targets.np_printing import (
     FUNCTIONS,
     SCALAR_FUNCTIONS,
@@ -41,7 +41,7 @@ def render(bundle: Bundle) -> list[Rendered]:
         **module.values,
         module_doc=np_docs.module(bundle),
         exported=", ".join(f'"{e.name}"' for e in sorted(module.entries, key=lambda e: e.name)),
-        entries=module.entries,
+        entries=[(e, folded(f"return {'_map' if elementwise else '_reduce'}({e.call})")) for e in module.entries],
         kernels=[replace(k, lines=tuple(f for line in k.lines for f in folded(line))) for k in module.kernels],
         tables=module.tables,
         constants=[(name, *value) for name, value in sorted(constants.values.items())],
@@ -103,12 +103,12 @@ def _parameter(given: Input) -> dict[str, Any]:
     domain = parse_domain(given.domain)
     low = f"{_bound(domain.low)} {'<=' if domain.low_closed else '<'} " if domain.low != -INFINITY else "-np.inf <= "
     high = f" {'<=' if domain.high_closed else '<'} {_bound(domain.high)}"
-    condition = f"{low}{given.name}{high}"
+    condition = f"{low}{safe(given.name)}{high}"
     if domain.values:
-        condition = " or ".join(f"{given.name} == {literal(v)}" for v in domain.values)
+        condition = " or ".join(f"{safe(given.name)} == {literal(v)}" for v in domain.values)
     if domain.nonzero:
-        condition += f" and {given.name} != 0"
-    return {"name": given.name, "domain": given.domain.replace("{", "{{").replace("}", "}}"),
+        condition += f" and {safe(given.name)} != 0"
+    return {"name": safe(given.name), "domain": given.domain.replace("{", "{{").replace("}", "}}"),
             "condition": condition, "is_eps": given.default == "eps"}
 
 

@@ -94,7 +94,21 @@ def folded(line: str) -> list[str]:
         depth += {")": 1, "(": -1}.get(line[start], 0)
         if depth == 0:
             break
-    return [line[: start + 1], f"{indent}    {line[start + 1:-1]}", f"{indent})"]
+    inner = [f"{indent}    {text}" for text in _filled(line[start + 1 : -1], WIDTH - len(indent) - 4)]
+    return [line[: start + 1], *inner, f"{indent})"]
+
+
+def _filled(arguments: str, width: int) -> list[str]:
+    """Arguments in lines of some width, broken only between arguments."""
+    lines, depth, begin, comma = [], 0, 0, 0
+    for i, letter in enumerate(arguments):
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(letter, 0)
+        if i - begin >= width and comma > begin:
+            lines.append(arguments[begin:comma])
+            begin = comma + 1
+        if letter == "," and depth == 0:
+            comma = i + 1
+    return [*lines, arguments[begin:]]
 
 
 WIDTH = 112

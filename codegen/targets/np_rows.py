@@ -44,7 +44,7 @@ def module(bundle: Bundle, constants: Constants) -> Module:
         "HESSIAN": {k: (h,) for k, h in found.hessian.items()},
         "GRADIENT_HESSIAN": found.both(),
     }
-    writer = Writer(constants)
+    writer = Writer(constants, [i.name for i in kernel.inputs if i.kind == "parameter"])
     tables = [_table(writer, kernel, name, group) for name, group in groups.items() if group]
     entries = _entries(bundle, kernel, found)
     if bundle.hvp is not None:
@@ -76,6 +76,7 @@ class Writer:
     """Collects the functions of a module; equal bodies are written once."""
 
     constants: Constants
+    parameters: Sequence[str]  # every function takes all of them
     functions: list[Function] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
     helpers: set[str] = field(default_factory=set)
@@ -104,14 +105,14 @@ class Writer:
         part = kernel.restrict(outputs)
         block = Block(self, part, outputs)
         lines = block.lines()
-        arguments = [safe(n) for n in ordered_inputs(part)] + ["chunks", "work", *(f"{o}_out" for o in outputs)]
-        return self.function("_".join(outputs), arguments, lines)
+        arguments = [safe(n) for n in (*ordered_inputs(part), *self.parameters)]
+        outs = [f"{o}_out" for o in outputs]
+        return self.function("_".join(outputs), [*arguments, "chunks", "work", *outs], lines)
 
 
 def ordered_inputs(kernel: Row) -> list[str]:
-    """The inputs as the template's driver passes them: per class, per row, labels, parameters."""
-    order = ("row", "scalar", "label", "parameter")
-    return [i.name for kind in order for i in kernel.inputs if i.kind == kind]
+    """The inputs as the template's driver passes them: per class, per row, labels."""
+    return [i.name for kind in ("row", "scalar", "label") for i in kernel.inputs if i.kind == kind]
 
 
 def _leaf(term: Term) -> str:
@@ -272,7 +273,8 @@ class Block:
         names = [safe(n) for n in state_names(stage)]
         wide = [f"{n}.astype(np.float64)" if _is_narrow(stage, n) else n for n in names]
         result = f"({', '.join(wide)}{',' if len(wide) == 1 else ''})"
-        lines.append(", ".join([f"return {result}", *(f"{n}.astype({safe(self.rows[0])}.dtype)" for n in kept)]))
+        lines += [f"{n} = {n}.astype({safe(self.rows[0])}.dtype)" for n in kept]
+        lines.append(", ".join([f"return {result}", *kept]))
         return self._signature(f"chunk{self.suffix}", stage_terms(stage), lines, reused,
                                [c.label for c in stage.captures])
 
@@ -390,26 +392,27 @@ def _entries(bundle: Bundle, kernel: Row, found: Derivatives) -> list[Entry]:
             by = "" if name == "loss" else f'wrt="{next(iter(group))[0]}", '
             picked = "_LOSS" if name == "loss" else f"_chosen(_{name.upper()}, wrt)"
             doc = np_docs.entry(bundle, name, list(group))
-            made.append(Entry(name, _arguments(kernel, by), doc, _call(kernel, picked)))
+            made.append(Entry(name, _arguments(bundle, by, []), doc, _call(bundle, kernel, picked)))
     return made
 
 
 def _product_entry(bundle: Bundle, kernel: Row, wrt: list[tuple[str, ...]]) -> Entry:
     doc = np_docs.entry(bundle, "hessian_vector_product", wrt)
-    by = f'wrt="{wrt[0][0]}", '
-    return Entry("hessian_vector_product", _arguments(kernel, by), doc, _call(kernel, "_chosen(_PRODUCT, wrt)"))
+    given = {i.name for i in bundle.kernel.inputs}
+    arguments = _arguments(bundle, f'wrt="{wrt[0][0]}", ', [i.name for i in kernel.inputs if i.name not in given])
+    return Entry("hessian_vector_product", arguments, doc, _call(bundle, kernel, "_chosen(_PRODUCT, wrt)"))
 
 
-def _arguments(kernel: Row, by: str) -> str:
-    data = [safe(i.name) for i in kernel.inputs if i.kind != "parameter" and i.role != "tangent"]
-    more = [f"{safe(i.name)}=None" for i in kernel.inputs if i.role == "tangent"]
-    more += [keyword(i) for i in kernel.inputs if i.kind == "parameter"]
+def _arguments(bundle: Bundle, by: str, tangents: Sequence[str]) -> str:
+    data = [safe(i.name) for i in bundle.kernel.inputs if i.kind != "parameter"]
+    more = [f"{safe(n)}=None" for n in tangents]
+    more += [keyword(i) for i in bundle.kernel.inputs if i.kind == "parameter"]
     extra = "".join(f"{m}, " for m in more)
     return f'{", ".join(data)}, *, {extra}{by}axis=-1, out=None, tier="fast"'
 
 
-def _call(kernel: Row, picked: str) -> str:
-    kinds = {k: [i.name for i in kernel.inputs if i.kind == k] for k in ("row", "scalar", "label", "parameter")}
-    parts = [dictionary(kinds[k]) for k in ("row", "scalar", "label")]
-    parts.append(dictionary(kinds["parameter"]) if kinds["parameter"] else "()")
+def _call(bundle: Bundle, kernel: Row, picked: str) -> str:
+    parts = [dictionary([i.name for i in kernel.inputs if i.kind == k]) for k in ("row", "scalar", "label")]
+    parameters = [i.name for i in bundle.kernel.inputs if i.kind == "parameter"]
+    parts.append(dictionary(parameters) if parameters else "()")
     return ", ".join([picked, *parts, "axis, out, tier"])
