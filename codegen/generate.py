@@ -7,6 +7,10 @@ import functools
 import importlib
 import json
 import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -85,6 +89,9 @@ def generate(names: Iterable[str] | None = None, targets: Sequence[str] = TARGET
         return Result(units, findings=tuple(findings + (leftovers(root, files, targets) if whole else [])), texts=files)
     if not whole:
         files |= _package_files(root, targets)
+    for path, text in files.items():
+        if (found := _status(root, path, text)).kind in ("not written by lossmith", "not readable"):
+            raise GenerateError(f"{found.path} is {found.kind}: move it away, or name another place with -o")
     written = write_all(root, files)
     return Result(units, tuple(written), tuple(p for p in files if p not in set(written)), texts=files)
 
@@ -112,9 +119,9 @@ def _run(tasks: list[Task], jobs: int, progress: Progress | None) -> list[dict[s
             done.append(build(task))
         return done
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context)
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), context, _follow, (os.getpid(),))
     try:
-        futures = [pool.submit(build, task) for task in tasks]
+        futures = [pool.submit(_build_elsewhere, task) for task in tasks]
         for task, future in zip(tasks, futures):
             if progress:
                 progress(task.unit)
@@ -124,6 +131,29 @@ def _run(tasks: list[Task], jobs: int, progress: Progress | None) -> list[dict[s
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return done
+
+
+def _follow(parent: int) -> None:
+    """A worker ends with the run that started it, however that ends, and says nothing of its own."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _build_elsewhere(task: Task) -> dict[str, str]:
+    """The same as `build`, with every error in a form that crosses between processes."""
+    try:
+        return build(task)
+    except GenerateError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:400]
+        raise GenerateError(f"{task.unit}: {type(error).__name__}: {text}") from error
 
 
 def build(task: Task) -> dict[str, str]:
