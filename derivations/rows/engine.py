@@ -132,7 +132,7 @@ def _elementwise_bodies(term: Term) -> list[Term]:
 
 
 def _holds(path: Path, order: Order, part: Term | None = None) -> bool:
-    """Whether a form, computed as it stands, is as accurate as its conditioning allows: no search is needed.
+    """Whether a form is accurate as it stands: no search is needed.
 
     Of the whole path, or of a part of it taken as a formula of its own.
     """
@@ -140,8 +140,8 @@ def _holds(path: Path, order: Order, part: Term | None = None) -> bool:
     if any(n.op in STEEP for n in walk(form)):
         return False
     target = TARGETS[min(len(order), 2)]
-    _, excused = measure(guard(machine_row(form), path.arguments), definition, path.arguments, target=target)
-    return excused.ulp <= target
+    error, _ = measure(guard(machine_row(form), path.arguments), definition, path.arguments, target=target)
+    return error.ulp <= target
 
 
 def _polish(path: Path, part: Term, order: Order) -> None:

@@ -97,15 +97,16 @@ def measure(form: Term, definition: Term, arguments: Sequence[Argument], dtype: 
 
 
 def _condition(definition: Term, env: dict[str, Any], expected: list[float], place: int, fmt: ulp.Format) -> float:
-    """How many ulp one value moves, at most, when one number of the row moves by half an ulp."""
-    worst = 1.0
+    """How many ulp one value moves, at most, when the numbers it reads move by half an ulp each."""
+    total = 1.0
     if not np.isfinite(expected[place]):
-        return worst
+        return total
     listed = {n: v.tolist() for n, v in env.items()}
     for name, values in listed.items():
         if isinstance(values, int):
             continue
         for k in _moved(values, place) if isinstance(values, list) else [0]:
+            worst = 0.0
             for sign in (-1, 1):
                 moved = dict(listed)
                 old = values[k] if isinstance(values, list) else values
@@ -115,7 +116,8 @@ def _condition(definition: Term, env: dict[str, Any], expected: list[float], pla
                 value = there[place] if isinstance(there, list) else there
                 if np.isfinite(value):
                     worst = max(worst, float(ulp.distance(value, expected[place], fmt)) / 2)
-    return worst
+            total += worst
+    return total
 
 
 @cache
@@ -125,18 +127,32 @@ def _truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) -> tu
 
 def _draw_truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) -> Iterator[Drawn]:
     used = {name_of(t) for t in leaves(definition)}
-    chosen = [a for a in arguments if a.name in used]
-    if not any(a.axis == "class" for a in chosen):
+    if not any(a.axis == "class" and a.name in used for a in arguments):
         return
     fmt = FORMATS[dtype]
     divisors = [t.args[1] for t in walk(definition) if t.op == "div" and t.args[1].op == "sum"]
-    for classes, count in MEASURED:
-        for env in points.row_samples(chosen, classes, count, 1, fmt, infinite=False):
-            if any((np.asarray(evaluate(d, env, fmt, classes)) == 0).any() for d in divisors):
-                continue  # the definition has no value of its own there
-            listed = {n: v.tolist() for n, v in env.items()}
-            expected = balls.truth(definition, listed, fmt, arguments)
-            yield env, (expected if isinstance(expected, list) else [expected]), classes
+    for classes, sample in _samples(arguments, dtype):
+        env = {name: value for name, value in sample.items() if name in used}
+        if any((np.asarray(evaluate(d, env, fmt, classes)) == 0).any() for d in divisors):
+            continue  # the definition has no value of its own there
+        listed = {n: v.tolist() for n, v in env.items()}
+        expected = balls.truth(definition, listed, fmt, arguments)
+        yield env, (expected if isinstance(expected, list) else [expected]), classes
+
+
+@cache
+def _samples(arguments: tuple[Argument, ...], dtype: str) -> tuple[tuple[int, dict[str, Any]], ...]:
+    """Rows that seek trouble, with their numbers of classes."""
+    return tuple(
+        (classes, {a.name: _inside(a, env[a.name]) for a in arguments})
+        for classes, count in MEASURED
+        for env in points.row_samples(arguments, classes, count, 1, FORMATS[dtype], infinite=False)
+    )
+
+
+def _inside(a: Argument, values: Any) -> Any:
+    """Values mirrored into a domain that holds no positive number."""
+    return -np.abs(values) if a.domain.high <= 0 else values
 
 
 def _words(env: dict[str, Any]) -> str:
