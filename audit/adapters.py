@@ -26,8 +26,8 @@ class Adapter(Protocol):
     name: str
     tiers: tuple[str, ...]
 
-    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
-        """Whether the target computes this output on such a batch."""
+    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
+        """Whether the target computes this output on such a batch, in this dtype and tier."""
         ...
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
@@ -60,17 +60,18 @@ def _module(target: str, unit: str) -> ModuleType:
         raise Unavailable(f"generated/{target}/{unit} cannot be imported: {problem}") from None
 
 
-def _kernel_arrays(subject: Subject, batch: Batch, dtype: str) -> list[Array]:
+def kernel_arrays(subject: Subject, batch: Batch, dtype: str) -> list[Array]:
+    """A batch in the dtype, in the order of the arguments; labels as they are."""
     kind = FORMATS[dtype].dtype
     with np.errstate(all="ignore"):
         return [batch.arrays[a.name] if a.role == "label" else batch.arrays[a.name].astype(kind) for a in subject.given]
 
 
-def _widened(values: Any, subject: Subject, output: str, batch: Batch) -> Array:
+def widened(values: Any, subject: Subject, output: str, batch: Batch) -> Array:
     """A result as float64 in the shape of the truth: an output that reads nothing may come as one value."""
     got = np.asarray(values).astype(np.float64)
-    rows = (batch.count, batch.classes) if subject.per_class(output) else (batch.count,)
-    return np.array(np.broadcast_to(got, rows))
+    shape = (batch.count, batch.classes or 1) if subject.per_class(output) else (batch.count,)
+    return np.array(np.broadcast_to(got, shape))
 
 
 @dataclass
@@ -80,7 +81,7 @@ class NumpyAdapter:
     name: str = "np"
     tiers: tuple[str, ...] = ("fast", "accurate")
 
-    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
         return hasattr(_module("np", subject.name), kind_of(output))
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
@@ -90,8 +91,8 @@ class NumpyAdapter:
             by = wrt_of(output, {a.name: a for a in subject.given})
             options["wrt"] = by[0] if len(by) == 1 else by
         with np.errstate(all="ignore"):
-            values = getattr(module, kind_of(output))(*_kernel_arrays(subject, batch, dtype), **options)
-        return _widened(values, subject, output, batch)
+            values = getattr(module, kind_of(output))(*kernel_arrays(subject, batch, dtype), **options)
+        return widened(values, subject, output, batch)
 
 
 @dataclass
@@ -106,7 +107,7 @@ class TorchAdapter:
     tiers: tuple[str, ...] = ("fast", "accurate")
     function: Callable[[Subject], Callable[..., Any]] | None = None
 
-    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
         by = wrt_of(output, {a.name: a for a in subject.given})
         if kind_of(output) == "hessian" and subject.is_row:
             return len(by) == 1 and (batch.classes or 1) <= DIAGONAL_CLASSES
@@ -125,7 +126,7 @@ class TorchAdapter:
         for name in by:
             tensors[name].requires_grad_(True)
         value = function(*tensors.values(), **options)
-        return _widened(_differentiated(torch, value, by, tensors, kind_of(output)), subject, output, batch)
+        return widened(_differentiated(torch, value, by, tensors, kind_of(output)), subject, output, batch)
 
     def _tensors(self, torch: Any, subject: Subject, batch: Batch, dtype: str) -> dict[str, Any]:
         labels = {a.name for a in subject.given if a.role == "label"}
@@ -177,12 +178,12 @@ class FunctionAdapter:
     name: str = "function"
     tiers: tuple[str, ...] = ("fast",)
 
-    def offers(self, subject: Subject, output: str, batch: Batch) -> bool:
+    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
         return output == self.output
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         with np.errstate(all="ignore"):
-            return _widened(self.function(*_kernel_arrays(subject, batch, dtype), **batch.parameters), subject,
+            return widened(self.function(*kernel_arrays(subject, batch, dtype), **batch.parameters), subject,
                             output, batch)
 
 

@@ -108,10 +108,11 @@ def _value_at(term: Term, point: dict[str, Any], subject: Subject) -> Any:
     value = balls.pair(term, point, subject.arguments)
     if not any(np.isnan(v).any() for v in point.values()):
         return value
-    others = [balls.pair(term, {n: _replaced(v, s) for n, v in point.items()}, subject.arguments) for s in STAND_INS]
-    if not isinstance(value, list):
-        return others[0] if others[0] == others[1] else value
-    return [a if a == b else v for v, a, b in zip(value, *others, strict=True)]
+    one, other = (balls.pair(term, {n: _replaced(v, s) for n, v in point.items()}, subject.arguments)
+                  for s in STAND_INS)
+    if not isinstance(value, list) or not isinstance(one, list) or not isinstance(other, list):
+        return one if one == other else value
+    return [a if a == b else v for v, a, b in zip(value, one, other, strict=True)]
 
 
 def _replaced(value: Any, stand_in: float) -> Any:

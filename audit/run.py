@@ -38,7 +38,7 @@ class Exam:
         for output in outputs or self.subject.outputs:
             merged: dict[str, Report] = {}
             for number, batch in enumerate(self.batches):
-                if given.offers(self.subject, output, batch):
+                if given.offers(self.subject, output, batch, self.fmt.name, tier):
                     report = self._one(given, tier, output, number)
                     merged[batch.group] = merged[batch.group] + report if batch.group in merged else report
             reports += merged.values()

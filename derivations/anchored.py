@@ -54,7 +54,7 @@ class Anchored:
         if kind != 0:
             return kind
         if self.exact:
-            return (self.anchor > 0) - (self.anchor < 0)
+            return int(self.anchor > 0) - int(self.anchor < 0)
         ball = self.ball
         return 1 if ball > 0 else -1 if ball < 0 else 0 if ball.is_zero() else None
 
@@ -84,11 +84,8 @@ def _infinite(sign: int | None) -> Anchored:
 
 def _made(anchor: Any, rest: Ball) -> Anchored:
     """The number, its anchor melted into the ball where the ball outweighs it or it has grown too long to carry."""
-    if anchor == 0 or rest.is_zero():
-        melt = False
-    else:
-        melt = not abs(rest) < abs(arb(anchor))
-    if melt or int(anchor.p).bit_length() + int(anchor.q).bit_length() > _MAX_BITS:
+    outweighed = anchor != 0 and not rest.is_zero() and not abs(rest) < abs(arb(anchor))
+    if outweighed or int(anchor.p).bit_length() + int(anchor.q).bit_length() > _MAX_BITS:
         return inexact(arb(anchor) + rest)
     return Anchored(anchor, rest)
 

@@ -191,7 +191,8 @@ class Evaluator:
         return self._round(float(self._length()))
 
     def _onehot(self, t: Term) -> Array:
-        return (np.arange(self._length()) == self._done[t.args[0].id][..., None]).astype(np.float64)
+        found: Array = np.arange(self._length()) == self._done[t.args[0].id][..., None]
+        return found.astype(np.float64)
 
     def _at(self, t: Term) -> Array:
         row, label = self._done[t.args[0].id], self._done[t.args[1].id].astype(np.int64)
@@ -199,7 +200,8 @@ class Evaluator:
             row = np.broadcast_to(row, (*row.shape[:-1], self.classes))
         batch = np.broadcast_shapes(row.shape[:-1], label.shape)
         row, label = np.broadcast_to(row, (*batch, row.shape[-1])), np.broadcast_to(label, batch)
-        return np.take_along_axis(row, label[..., None], -1)[..., 0]
+        found: Array = np.take_along_axis(row, label[..., None], -1)[..., 0]
+        return found
 
     def _sum(self, t: Term) -> Array:
         row = self._done[t.args[0].id]
@@ -213,7 +215,7 @@ class Evaluator:
             half = row.shape[-1] // 2
             folded = self._round(row[..., :half] + row[..., half:2 * half])
             row = np.concatenate([folded, row[..., 2 * half:]], axis=-1)
-        return row[..., 0] if row.shape[-1] else np.zeros(row.shape[:-1])
+        return np.asarray(row[..., 0] if row.shape[-1] else np.zeros(row.shape[:-1]))
 
     def _elements(self, t: Term) -> Array:
         """All arguments of lse, peak or rest side by side along the class axis."""
@@ -222,7 +224,7 @@ class Evaluator:
         return np.concatenate([np.broadcast_to(p, (*batch, p.shape[-1])) for p in parts], axis=-1)
 
     def _peak(self, t: Term) -> Array:
-        return np.max(self._elements(t), axis=-1)
+        return np.asarray(np.max(self._elements(t), axis=-1))
 
     def _rest(self, t: Term) -> Array:
         """The monoid's (s, n): terms below the peak, then the ties but one; NaN where the peak says nothing."""

@@ -62,7 +62,8 @@ class Format:
         """The NumPy dtype. Raises ModuleNotFoundError for bfloat16 where ml_dtypes is absent."""
         if self.name != "bfloat16":
             return np.dtype(self.name)
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        return found
 
 
 FORMATS: dict[str, Format] = {
