@@ -18,6 +18,7 @@ from lossmith.codegen.targets.pt_formulas import Formula, curvature_formula, ele
 from lossmith.codegen.targets.pt_printing import HELPERS, expm1mx_terms, literal, log1pmx_terms
 from lossmith.derivations.domains import Domain, parse_domain
 
+WIDTH = 120  # columns of a generated line
 BLOCK = 32768  # elements of a block, for each thread
 OPTIONS = ("reduction", "tier", "dim")
 RESERVED = frozenset({*OPTIONS, "self", "torch", "math", "nn", "inner", "dtype", "values", "trusted", "output", "along",
@@ -50,10 +51,22 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals |= {
         "keywords": lambda names: ", ".join(f"{n}={n}" for n in names),
-        "typed": lambda names: ", ".join(f"{n}: Tensor" for n in names),
-        "tuple": _tuple,
+        "typed": lambda names: [f"{n}: Tensor" for n in names],
+        "define": _define,
     }
     return environment
+
+
+def _define(name: str, parameters: Sequence[str], returns: str = "Tensor", indent: int = 0) -> str:
+    """The first line of a function, on several lines where one would be long; the `def` stands already."""
+    line = f"{name}({', '.join(parameters)}) -> {returns}:"
+    pad = " " * indent
+    if indent + len("def ") + len(line) <= WIDTH:
+        return line
+    inner = ", ".join(parameters)
+    if indent + 4 + len(inner) <= WIDTH:
+        return f"{name}(\n{pad}    {inner}\n{pad}) -> {returns}:"
+    return f"{name}(\n" + "".join(f"{pad}    {p},\n" for p in parameters) + f"{pad}) -> {returns}:"
 
 
 def _tuple(parts: Iterable[str]) -> str:
@@ -95,12 +108,13 @@ def _common_context(bundle: Bundle) -> dict[str, Any]:
     keywords = _keyword_signature(parameters, rows)
     return {
         "unit": origin.unit, "class_name": "".join(part.capitalize() for part in origin.unit.split("_")),
-        "title": _text(origin.title), "formula": _text(origin.formula), "tensors": tensors,
+        "title": _text(origin.title).rstrip("."), "tensors": tensors,
+        "formula": _paragraph(f"L = {_text(origin.formula)}", 104, "        "),
         "tensor_names": _tuple(f'"{t}"' for t in tensors), "option_names": _tuple(f'"{o}"' for o in options),
         "labels": [i.name for i in inputs if i.kind == "label"],
         "floats": [i.name for i in inputs if i.kind in ("scalar", "row")],
         "parameters": parameters, "parameter_names": [p.name for p in parameters], "options": options,
-        "signature": ", ".join([*(f"{t}: Tensor" for t in tensors), "*", keywords]), "module_signature": keywords,
+        "signature": [*(f"{t}: Tensor" for t in tensors), "*", *keywords], "module_signature": ["self", "*", *keywords],
         "guards": guards, "errors": _error_lines(bool(parameters), guards), "arguments": _argument_lines(inputs, rows),
         "counted": "rows" if rows else "elements", "infinities": _infinity_lines(bundle),
     } | _settings(rows, bool(guards), [p.name for p in parameters])
@@ -115,7 +129,7 @@ def _settings(rows: bool, guarded: bool, parameters: Sequence[str]) -> dict[str,
     names = [name for name, _ in pairs]
     return {
         "settings": ", ".join(names if rows else ['"loss"', *names[1:]]), "settings_names": names,
-        "settings_count": len(names), "typed_settings": ", ".join(f"{name}: {kind}" for name, kind in pairs),
+        "settings_count": len(names), "typed_settings": [f"{name}: {kind}" for name, kind in pairs],
     }
 
 
@@ -263,19 +277,19 @@ def _bound(bound: Fraction | float) -> str:
     return "math.inf" if bound > 0 else "-math.inf"
 
 
-def _keyword_signature(parameters: Sequence[Parameter], rows: bool) -> str:
+def _keyword_signature(parameters: Sequence[Parameter], rows: bool) -> list[str]:
     found = []
     for p in parameters:
         kind = "float | None" if p.eps else "float"
         found.append(f"{p.name}: {kind}" + (f" = {p.default}" if p.default is not None else ""))
     dim = ["dim: int = -1"] if rows else []
-    return ", ".join([*dim, *found, 'reduction: str = "mean"', 'tier: str = "fast"'])
+    return [*dim, *found, 'reduction: str = "mean"', 'tier: str = "fast"']
 
 
 def _text(text: str) -> str:
     """Text that can neither end a docstring nor start an escape or a replacement field."""
     plain = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-    return plain.replace("\\", "\\\\").replace('"', "'").replace("{", "{").strip()
+    return plain.replace("\\", "\\\\").replace('"', "'").strip()
 
 
 def _paragraph(text: str, width: int = 110, indent: str = "") -> list[str]:

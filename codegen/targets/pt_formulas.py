@@ -15,7 +15,7 @@ from lossmith.codegen.names import Names
 from lossmith.codegen.targets.pt_printing import TorchPrinter, fold, literal
 from lossmith.derivations.terms import ZERO, Term, const, is_const, name_of, node, number, power, row, var, walk
 
-LONGEST = 88  # characters of an expression; what is longer is cut into temporaries
+LONGEST = 80  # characters of an expression; what is longer is cut into temporaries
 
 
 @dataclass(frozen=True)
