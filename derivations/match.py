@@ -227,7 +227,8 @@ _Product = _Kind(product, lambda t: build("div", ONE, t), False)
 def _subset(kind: _Kind, pattern: list[Signed], parts: list[Signed], bindings: Bindings,
             whole: bool) -> Iterator[tuple[Bindings, list[Signed]]]:
     """Bindings and the parts left over; none are left over where the whole must match."""
-    wanted = sorted(pattern, key=lambda x: (x[1].op == "var", -x[1].size))
+    # Free variables last, those of the numerator after those below it: the last one takes what is left.
+    wanted = sorted(pattern, key=lambda x: (x[1].op == "var", -x[1].size, x[0]))
     if len(parts) > WIDE or len(parts) < len(pattern):
         return
 

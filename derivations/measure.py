@@ -19,6 +19,8 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, is_const, leaves, name_of, number, walk
 from lossmith.derivations.ulp import Doubles, Format
 
+SCANNED, BISECTIONS = 60, 40  # how hard roots are looked for
+NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21)  # points are added at a root times 1 +- 2**-k
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
 
 
@@ -91,7 +93,7 @@ class Judge:
     def near_root(self, i: int) -> bool:
         """Whether the conditioning is that of a root, and not what an exponential of the inputs has anyway."""
         size = max(abs(v) for v in self.point(i).values())
-        return self.condition(i) > 8 * min(max(size, 1.0), 128.0)
+        return self.condition(i) > 2 * min(max(size, 1.0), 128.0)
 
     @cached_property
     def _conditions(self) -> dict[int, float]:
@@ -129,11 +131,48 @@ def judge(definition: Term, arguments: tuple[Argument, ...], fmt: Format, count:
     if infinite:
         wild = np.any([~np.isfinite(c) for c in columns.values()], axis=0)
         columns = {n: c[wild] for n, c in columns.items()}
+    elif len(columns) == 1:
+        columns = _with_roots(definition, chosen[0], columns[chosen[0].name], fmt)
     columns = _distinct(columns)
     length = len(next(iter(columns.values()))) if columns else 0
     truth = balls.truth_many(definition, columns, fmt, arguments) if length else np.zeros(0)
     keep = ~np.isnan(truth)
     return Judge(definition, {n: c[keep] for n, c in columns.items()}, truth[keep], fmt)
+
+
+def _with_roots(definition: Term, argument: Argument, column: Doubles, fmt: Format) -> dict[str, Doubles]:
+    """The points of a formula of one argument, and more on both sides of where it changes sign.
+
+    Formulas of several arguments are left alone: at their roots errors are a matter of luck.
+    """
+    line = np.unique(column)
+    added: list[float] = []
+    for root in _sign_changes(definition, argument.name, line[:: max(1, len(line) // SCANNED)]):
+        near = [root * (1 + s * math.ldexp(1.0, -k)) for k in NEARNESS for s in (-1, 1)]
+        added += [v for v in ulp.round_array(np.array([root, *near]), fmt).tolist() if argument.domain.holds(v)]
+    return {argument.name: np.concatenate([column, added])}
+
+
+def _sign_changes(definition: Term, name: str, line: Doubles) -> list[float]:
+    """Where the definition crosses zero: bisected, at most three places."""
+
+    def sign(x: float) -> float:
+        value = balls.truth(definition, {name: x})
+        assert isinstance(value, float)
+        return value
+
+    values = np.array([sign(float(x)) for x in line])
+    found: list[float] = []
+    for j in np.nonzero((values[:-1] < 0) & (values[1:] > 0) | (values[:-1] > 0) & (values[1:] < 0))[0][:3]:
+        low, high, rising = float(line[j]), float(line[j + 1]), values[j] < 0
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            if (sign(middle) < 0) == rising:
+                low = middle
+            else:
+                high = middle
+        found.append(low)
+    return found
 
 
 def _distinct(columns: dict[str, Doubles]) -> dict[str, Doubles]:

@@ -7,6 +7,7 @@ through here as a whole without being measured afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -246,11 +247,8 @@ def collect(term: Term) -> Term:
         return term
     best = write(canon(term))
     if any(t.op == "div" for t in terms.walk(term)):
-        try:
-            other = together(term)
-            best = other if other.size < best.size else best
-        except (TooLargeError, ZeroDivisionError):
-            pass
+        with contextlib.suppress(TooLargeError, ZeroDivisionError):
+            best = min(best, together(term), factored(term), key=lambda t: t.size)
     return best if best.size < term.size else term
 
 

@@ -26,6 +26,7 @@ Places = npt.NDArray[Any]
 LEAST = 12  # points that a piece must hold
 PER_COST = 0.003  # bits that a unit of a piece's cost weighs
 PER_MOVE = 8.0  # units of cost that a step of a piece's derivation weighs
+ENOUGH = 2.0  # ulp below which the cheaper piece wins
 PER_PIECE = 0.3  # bits that one more piece must gain
 LEADERS, COVERERS = 160, 60  # candidates that take part: the best by score, and the best by what they cover
 SIMPLE = tuple(Fraction(x) for x in ("0", "1", "-1", "1/2", "-1/2", "2", "-2", "1/4", "-1/4", "4", "1/10", "-1/10", "8",
@@ -54,6 +55,11 @@ class Piecewise:
     candidates: tuple[Candidate, ...]
     ulp: float
     rank: float
+
+    @property
+    def simple(self) -> bool:
+        """One cut, at a number that a person would choose."""
+        return len(self.spots) == 1 and self.spots[0].rank < 1
 
     def join(self, pieces: Sequence[Term]) -> Term:
         """One term from a form for each piece."""
@@ -110,7 +116,7 @@ def best_split(search: Search) -> Piecewise | None:
     """The best two or three pieces, if they beat every single form by more than they are charged."""
     judge = search.judge
     pool = _taking_part(search)
-    table = np.array([np.log2(1 + search.errors(c)) for c in pool])
+    table = np.array([np.log2(1 + np.maximum(search.errors(c), ENOUGH)) for c in pool])
     costs = np.array([PER_COST * (c.cost + PER_MOVE * len(c.moves)) for c in pool])
     single = float((table.max(axis=1) + costs).min())
     best: Piecewise | None = None

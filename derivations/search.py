@@ -25,7 +25,7 @@ from lossmith.derivations.moves import Move, from_rewrite, from_seed, replayed
 from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.rules import RULES
-from lossmith.derivations.seeds import recognized, seeds
+from lossmith.derivations.seeds import recognized, seeds, towards_one
 from lossmith.derivations.terms import Term, leaves, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
 
@@ -33,8 +33,10 @@ POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 2  # how often fresh points at which the answer fails are added, and the search goes on
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
-PER_ULP, PER_STEP = 4.0, 0.5  # what an ulp and a step of derivation weigh beside the cost of a kernel
+PER_ULP, PER_STEP = 1.5, 0.75  # what an ulp and a step of derivation weigh beside the cost of a kernel
+CLOSE = 6.0  # what it weighs to come close to the target
 WORK = 40_000  # nodes of measured forms
+EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 GROWTH = 80  # a candidate may be this much larger than what it came from
 _rules = index(RULES)
 Verdict = Literal["stable", "improved", "unchanged"]
@@ -114,6 +116,10 @@ class Search:
     def plant(self, start: Term, moves: tuple[Move, ...]) -> None:
         """A starting form with what recognition and the normal forms make of it."""
         self.admit(start, moves)
+        grown = moves
+        for step in towards_one(start, lambda r: self.holds(r.conditions)):
+            grown = (*grown, from_rewrite(step))
+            self.admit(step.after, grown)
         for step in recognized(start, lambda r: self.holds(r.conditions)):
             moves = (*moves, from_rewrite(step))
             self.admit(step.after, moves)
@@ -166,7 +172,8 @@ class Search:
         pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
         table = 2.0 ** np.array([c.bits for c in pool]) - 1
         self.strict = np.ones(self.judge.count)
-        reached = np.min(table, axis=0)
+        # The best of a pool at one point is luck when many take part: the third best is not.
+        reached = np.sort(table, axis=0)[min(2, len(pool) // 10)]
         poor = np.nonzero(reached > self.target / 2)[0]
         for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
             self.strict[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
@@ -187,7 +194,9 @@ class Search:
 
     def price(self, c: Candidate) -> float:
         """What decides between good forms: a kernel's cost, its error, the length of the derivation."""
-        return c.cost + PER_ULP * max(1.0, self.ulp(c)) + PER_STEP * (len(c.moves) + names_left(c.term))
+        ulp = self.ulp(c)
+        close = CLOSE if ulp > 0.75 * self.target else 0.0
+        return c.cost + PER_ULP * max(1.0, ulp) + close + PER_STEP * (len(c.moves) + names_left(c.term))
 
     def lower(self, c: Candidate) -> None:
         """Admit a candidate's machine form, so that the rules can work on that too."""
@@ -211,6 +220,10 @@ class Search:
         for c in _unique(kept):
             other.admit(c.term, c.moves)
         return other
+
+    def strictly_met(self) -> bool:
+        """Whether some form meets the target with no more excuse than the pool as a whole needs."""
+        return any(np.all(2.0**c.bits - 1 <= self.target * self.strict) for c in self.pool.values())
 
     def good(self) -> list[Candidate]:
         """Candidates within the target, the best first."""
@@ -308,19 +321,29 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     search.plant(definition, ())
     for seed in seeds:
         search.plant(seed, (Move.equal(definition, seed),))
-    answer = _found(search, edges)
+    answer = _found(search, fresh, edges)
     for _ in range(REPAIRS):
         failed = _failures(answer, fresh, target)
         if not failed or budget.spent():
             break
         search = search.again(sight := sight.with_points(fresh, failed))
-        answer = _found(search, edges)
+        answer = _found(search, fresh, edges)
     return _report(answer, definition, arguments, order, fresh, target)
 
 
-def _found(search: Search, edges: Judge) -> Answer:
+def _found(search: Search, fresh: Judge, edges: Judge) -> Answer:
     search.run()
-    return _answer(search, edges)
+    single = _answer(search, edges)
+    if single.pieces > 1 or search.strictly_met():
+        return single
+    # Good but for what conditioning excuses: two simple pieces may do without the excuse.
+    search.allowance = search.strict
+    split = best_split(search)
+    if split is None or not split.simple or split.ulp > search.target:
+        return single
+    pieces = _piecewise(search, split)
+    gained = fresh.measurement(pieces.term).ulp * EXCUSED <= fresh.measurement(single.term).ulp
+    return pieces if gained else single
 
 
 def _finite(whole: Judge) -> Judge:

@@ -8,12 +8,12 @@ cannot overflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lossmith.derivations import terms
-from lossmith.derivations.match import Rewrite, build, index, rewrites
+from lossmith.derivations.match import Rewrite, Rewriting, build, index, rewrites
 from lossmith.derivations.polynomial import (
     Quotient,
     TooLargeError,
@@ -33,11 +33,14 @@ RECOGNITIONS = (
     "log-of-exp", "exp-of-log", "logistic", "logistic-numerator", "logistic-ratio", "logistic-slope",
     "softmax-of-two", "complement", "log-sigmoid", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
+    "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
     "cancel-into", "expm1", "log1p", "log1p-negative", "sign-times-self",
     "over-abs", "numbers-cancel",
 )
+TOWARDS_ONE = ("log-through-one", "two-logarithms")
 _recognitions = index([BY_NAME[n] for n in RECOGNITIONS])
+_towards_one = index([BY_NAME[n] for n in TOWARDS_ONE])
 DEGREE = 8  # the highest power of e^u that a normal form may hold
 
 
@@ -54,9 +57,19 @@ class Seed:
 
 def recognized(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
     """The chain of rewrites by rules that only ever help; `allowed` judges their side conditions."""
+    return _chain(term, _recognitions, lambda r: r.after.size <= r.before.size + 2 and allowed(r), 24)
+
+
+def towards_one(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
+    """The chain that turns every logarithm of a quotient into one of 1 + a difference, linear parts apart."""
+    return _chain(term, _towards_one, allowed, 6)
+
+
+def _chain(term: Term, rules: Mapping[str, Sequence[Rewriting]], allowed: Callable[[Rewrite], bool],
+           most: int) -> list[Rewrite]:
     chain: list[Rewrite] = []
-    for _ in range(24):
-        step = next((r for r in rewrites(term, _recognitions) if r.after.size <= term.size + 2 and allowed(r)), None)
+    for _ in range(most):
+        step = next((r for r in rewrites(term, rules) if allowed(r)), None)
         if step is None:
             break
         chain.append(step)

@@ -35,6 +35,8 @@ RULES = family(
     rule("softplus-reflected", "softplus(a) - a", "softplus([-a])",
          words="softplus less its argument is softplus of the negative",
          because=r"\mathrm{sp}(a) - a = \mathrm{sp}(-a)"),
+    rule("softplus-odd", "softplus(a) - softplus(-a)", "a", words="softplus of a and of -a differ by a",
+         because=r"\mathrm{sp}(a) - \mathrm{sp}(-a) = a"),
     rule("softplus-convex", "softplus(a) - c*a", "c*softplus([-a]) + (1 - c)*softplus(a)", "c >= 0, c <= 1",
          words="a difference becomes a sum of two terms that are never negative",
          because=r"a = \mathrm{sp}(a) - \mathrm{sp}(-a)"),

@@ -28,6 +28,8 @@ RULES = family(
     rule("max-zero-split", "max(a, 0) - a", "max(-a, 0)",
          words="the positive part less the number is the negative part",
          because=r"\max(a,0)-a=\max(-a,0)"),
+    rule("max-zero-odd", "max(a, 0) - max(-a, 0)", "a", words="a number is its positive part less its negative part",
+         because=r"\max(a,0)-\max(-a,0)=a"),
     rule("max-zero-convex", "max(a, 0) - c*a", "c*max(-a, 0) + (1 - c)*max(a, 0)", "c >= 0, c <= 1",
          words="a difference becomes a sum of two terms that are never negative",
          because=r"a = \max(a,0) - \max(-a,0)"),
