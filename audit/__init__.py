@@ -28,7 +28,7 @@ class _Callable(ModuleType):
     otherwise hide the function of the same name."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Result:
-        from lossmith.api import audit
+        from lossmith.audit.run import audit
 
         return audit(*arguments, **options)
 

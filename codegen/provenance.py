@@ -231,7 +231,7 @@ def status(path: Path, expected: str, name: str | None = None) -> Status:
     command = wanted.command if wanted else "lossmith generate"
     try:
         found = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Status(shown, "missing", command)
     except (OSError, UnicodeDecodeError):
         return Status(shown, "not readable", f"remove {shown}, then {command}")

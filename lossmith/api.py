@@ -77,20 +77,12 @@ def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -
     return run(unit, () if wrt is None else (wrt,))
 
 
-def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "float32", tier: str = "fast", *,
-          truth: str | None = None, **options: Any) -> Result:
+def audit(unit: str | Callable[..., Any], *arguments: Any, **options: Any) -> Result:
     """Measure generated kernels, or any function of arrays, against ball arithmetic on the definition.
 
-    unit: a name that `lossmith list` prints, or a function that computes the loss that `truth` names.
-    options: see lossmith.audit.run.audit. Raises UnknownLoss, UsageError.
+    unit: a name that `lossmith list` prints, or a function that computes the loss that `truth=` names.
+    The other arguments (target, dtype, tier, ...) and the errors are those of lossmith.audit.run.audit.
     """
-    name = unit if isinstance(unit, str) else truth
-    if name is not None:
-        catalogue.load(name)
-    from lossmith.audit.adapters import Unavailable
     from lossmith.audit.run import audit as run
 
-    try:
-        return run(unit, target, dtype, tier, truth=truth, **options)
-    except (ValueError, Unavailable) as error:
-        raise UsageError(str(error)) from None
+    return run(unit, *arguments, **options)

@@ -131,9 +131,14 @@ def run_stabilize(options: argparse.Namespace) -> int:
 
 def run_audit(options: argparse.Namespace) -> int:
     """The accuracy of generated kernels, measured; a finding where the contract, or --fail-over, is broken."""
-    from lossmith.api import audit
+    catalogue.load(options.loss)  # before what is slow to import: a wrong name should be quick to learn of
+    from lossmith.audit.adapters import Unavailable
+    from lossmith.audit.run import audit
 
-    result = audit(options.loss, options.target, options.dtype, options.tier, exhaustive=options.exhaustive)
+    try:
+        result = audit(options.loss, options.target, options.dtype, options.tier, exhaustive=options.exhaustive)
+    except (ValueError, Unavailable) as error:
+        raise UsageError(str(error)) from None
     if options.json:
         _print_json({"reports": _finite(result.to_json()), "holds": result.holds})
     else:
