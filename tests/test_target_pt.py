@@ -494,11 +494,11 @@ def test_what_is_not_derived_says_so(made: Any) -> None:
     x.requires_grad_()
     (first,) = torch.autograd.grad(made("labelled")(x, torch.tensor([0, 2, 1, 1])), x, create_graph=True)
     (second,) = torch.autograd.grad(first[0, 0], x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no third"):
+    with pytest.raises(NotImplementedError, match="no third derivative"):
         torch.autograd.grad(second.sum(), x)
     (first,) = torch.autograd.grad(made("logistic")(x, z), x, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no third"):
+    with pytest.raises(NotImplementedError, match="no third derivative"):
         torch.autograd.grad(second.sum(), x)
     z.requires_grad_()
     (first,) = torch.autograd.grad(made("scaled_gap")(x, z), x, create_graph=True)
@@ -565,4 +565,5 @@ def test_compiled_rows_keep_the_lost_part(made: Any) -> None:
 @pytest.mark.parametrize("name", ["logistic", "scaled_gap", "with_zero"])
 def test_compiled_modules(made: Any, name: str) -> None:
     x, z = (t.float() for t in _pair(50, 40))
-    assert _compiled_against_eager(made(name), *((x,) if name == "with_zero" else (x, z))) <= 4
+    others = {"logistic": (z.round(),), "scaled_gap": (z - 5,), "with_zero": ()}  # away from roots of the gradient
+    assert _compiled_against_eager(made(name), x, *others[name]) <= 4

@@ -88,7 +88,7 @@ def _names_given(kernel: Elementwise | Row) -> set[str]:
     if isinstance(kernel, Elementwise):
         return names | {let.name for let in kernel.program.lets}
     for stage in kernel.stages:
-        names |= {part.name for part in (*stage.slots, *stage.captures, *stage.after)}
+        names |= {s.name for s in stage.slots} | {c.name for c in stage.captures} | {let.name for let in stage.after}
         names |= {f"{f.name}_{part}" for f in stage.families for part in ("peak", "rest")}
     return names | {let.name for let in (*kernel.finish.lets, *kernel.epilogue.lets)}
 
