@@ -162,8 +162,9 @@ def _sign_changes(definition: Term, name: str, line: Doubles) -> list[float]:
         return value
 
     values = np.array([sign(float(x)) for x in line])
+    line, values = line[(values < 0) | (values > 0)], values[(values < 0) | (values > 0)]
     found: list[float] = []
-    for j in np.nonzero((values[:-1] < 0) & (values[1:] > 0) | (values[:-1] > 0) & (values[1:] < 0))[0][:3]:
+    for j in np.nonzero((values[:-1] < 0) != (values[1:] < 0))[0][:3]:
         low, high, rising = float(line[j]), float(line[j + 1]), values[j] < 0
         for _ in range(BISECTIONS):
             middle = (low + high) / 2

@@ -328,7 +328,16 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
             break
         search = search.again(sight := sight.with_points(fresh, failed))
         answer = _found(search, fresh, edges)
+    root = _finished(search, next(iter(search.pool.values())))
+    if _worse(answer.term, root.term, fresh):
+        answer = root
     return _report(answer, definition, arguments, order, fresh, target)
+
+
+def _worse(answer: Term, given: Term, fresh: Judge) -> bool:
+    """Whether the answer loses more than what was given, at the worst fresh point and on the whole."""
+    one, other = bits(fresh.ulps(answer)), bits(fresh.ulps(given))
+    return bool(fresh.count and one.max() > other.max() and one.mean() > other.mean())
 
 
 def _found(search: Search, fresh: Judge, edges: Judge) -> Answer:

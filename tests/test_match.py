@@ -35,7 +35,8 @@ def test_a_denominator_matches_only_a_denominator():
 
 
 def test_bound_variables_compare_by_value():
-    assert any("log(y/z)" in r for r in results("a*log(b) - a*log(c)", "a*log([b/c])", "(x + 1)*log(y) - (1 + x)*log(z)"))
+    found = results("a*log(b) - a*log(c)", "a*log([b/c])", "(x + 1)*log(y) - (1 + x)*log(z)")
+    assert any("log(y/z)" in text for text in found)
     assert results("a*log(b) - a*log(c)", "a*log([b/c])", "(x + 1)*log(y) - (2 + x)*log(z)") == []
 
 
