@@ -459,6 +459,7 @@ ERRORS = [
     ("logistic", lambda f, x, z, y: f(x, z, reduction="avg"), ValueError, "reduction must be"),
     ("logistic", lambda f, x, z, y: f(x, z, tier="best"), ValueError, "tier must be"),
     ("logistic", lambda f, x, z, y: f(x, z + 1), ValueError, "z must lie in [0, 1], but holds 1."),
+    ("logistic", lambda f, x, z, y: f(x, torch.where(z > 0.5, math.nan, 1.5 + 0 * z)), ValueError, "but holds 1.5"),
     ("scaled_gap", lambda f, x, z, y: f(x, z, k=0.0), ValueError, "k must lie in (0, inf), not 0.0"),
     ("scaled_gap", lambda f, x, z, y: f(x, z, k="2"), TypeError, "k must be a number, not str"),
     ("labelled", lambda f, x, z, y: f(x, y + 1), ValueError, "y must lie in [0, 3), but holds 3"),

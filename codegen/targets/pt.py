@@ -77,9 +77,11 @@ def _tuple(parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Guard:
-    """A domain that values are held against. The tests are expressions in the generated module."""
+    """A domain that values are held against. The tests are expressions in the generated module.
+    `between`: it is an interval, so that the extremes of a tensor tell."""
 
     name: str
+    between: bool
     outside: str
     row_outside: str
     domain: str  # as source text, a string or an f-string
@@ -229,15 +231,16 @@ def _guard(argument: Input, anchor: str) -> Guard | None:
     name = argument.name
     if argument.kind == "label":
         outside = f"({name} < 0) | ({name} >= {anchor}.shape[-1])"
-        return Guard(name, outside, f"({outside})", f'f"[0, {{{anchor}.shape[-1]}})"')
+        return Guard(name, True, outside, f"({outside})", f'f"[0, {{{anchor}.shape[-1]}})"')
     if argument.role != "target":
         return None
-    outside = _outside(name, parse_domain(argument.domain))
+    domain = parse_domain(argument.domain)
+    outside = _outside(name, domain)
     if not outside:
         return None
     per_row = f"({outside}).any(-1)" if argument.kind == "row" else f"({outside})"
-    words = "[0, inf)" if parse_domain(argument.domain).unit_sum else argument.domain
-    return Guard(name, outside, per_row, f'"{_text(words)}"')
+    words = "[0, inf)" if domain.unit_sum else argument.domain
+    return Guard(name, not domain.values and not domain.nonzero, outside, per_row, f'"{_text(words)}"')
 
 
 def _outside(name: str, domain: Domain) -> str:
