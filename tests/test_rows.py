@@ -175,9 +175,17 @@ def test_every_rule_fires() -> None:
         ("soft", ()), ("soft", ("x",)), ("soft", ("x", "x")), ("sparse", ()), ("sparse", ("x",)),
         ("regularised", ("x",)),
         ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
+        ("brier", ("x",)),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
     assert {r.name for r in RULES} <= fired
+
+
+def test_a_centred_mean_keeps_what_a_plain_one_loses() -> None:
+    """Brier's gradient where one class holds nearly all: p_k - sum(p p) is tiny, its parts are not."""
+    form = solved("brier", "x")[1]
+    env = {"x": [0.0, 30.0, -1.0], "t": [0.0, 0.25, 0.75]}
+    assert ulps(form.term, form.definition, env) <= 8
 
 
 @pytest.mark.parametrize(
@@ -274,14 +282,14 @@ def test_signs() -> None:
 
 
 def test_what_may_cancel_is_named() -> None:
-    form = solved("brier", "x")[1]
+    form = solved("entropy", "x", "x")[1]
     assert form.verdict == "improved" and "may cancel" in form.remaining
 
 
 def test_same_bytes_under_any_hash_seed() -> None:
     program = (
         "import sys; sys.path.insert(0, 'tests'); from test_rows import solved, show\n"
-        "for n, o in (('smoothed', ('x',)), ('several labels', ())):\n"
+        "for n, o in (('brier', ('x',)), ('several labels', ())):\n"
         "    steps, form = solved(n, *o); print(show(form.term), [s.rule for s in steps], form.remaining)\n"
     )
     outputs = [

@@ -81,7 +81,7 @@ def common_factor(e: Expr, h: Holes) -> Term | None:
     common = h.algebra.mul(*shared)
     inverse = h.algebra.pow(common, x.num(-1))
     left = h.algebra.add(*(h.algebra.mul(t, inverse) for t in e.args))
-    if size(left) > size(e):
+    if size(left) > size(e) and not any(f.op == "exp" for f in shared):
         return None
     out = h.hole(left)
     for f in reversed(shared):
@@ -246,6 +246,40 @@ def _ratio(t: Expr, place: Expr, algebra: Algebra) -> Expr | None:
         return None
     left = [f for f in factors(rest) if f not in factors(wanted)]
     return algebra.mul(x.num(c / own), *left)
+
+
+def centre(e: Expr, h: Holes) -> Term | None:
+    """c a_k - c sum(p a) -> c ((a_k - m) - sum(p (a - m))), m = sum(p a) as it comes out rounded."""
+    if e.op != "add":
+        return None
+    algebra = h.algebra
+    pairs = [pair for t in e.args for pair in _means(t, e, algebra)]
+    if not pairs:
+        return None
+    (lse, outer), left, a = pairs[0][0], e, ZERO
+    for key, scale, element, mean in pairs:
+        if key == (lse, outer):  # with one softmax, one mean of the sum
+            part = algebra.mul(x.num(scale), element)
+            a, left = algebra.add(a, part), algebra.add(left, mean, algebra.neg(algebra.mul(outer, part)))
+    share, element = forms.share(lse.args[0], lse), h.hole(a)
+    apart = sub(element, node("sum", (mul(share, element),)))
+    return add(mul(h.hole(outer), sub(apart, node("sum", (mul(share, apart),)))), h.hole(left))
+
+
+def _means(t: Expr, e: Expr, algebra: Algebra) -> list[tuple[tuple[Expr, Expr], Fraction, Expr, Expr]]:
+    """((lse, c), scale, a, -t) where t is -scale c sum(p a), p the softmax of lse, and scale c a is a term of e."""
+    out = []
+    for f in factors(t):
+        for p in factors(f.args[0]) if f.op == "sum" else ():
+            found = softmax_power(p, algebra)
+            if found is None or len(found[1].args) != 1 or found[0] is not found[1].args[0]:
+                continue
+            one = algebra.exp(algebra.sub(found[0], found[1]))
+            a = algebra.mul(f.args[0], algebra.pow(one, x.num(-1)))
+            scale, c = coefficient(algebra.neg(without(t, f, algebra)))
+            if a.sort == "row" and algebra.mul(x.num(scale), c, a) in e.args:
+                out.append(((found[1], c), scale, a, algebra.neg(t)))
+    return out
 
 
 def bregman(e: Expr, h: Holes) -> Term | None:
@@ -416,6 +450,8 @@ RULES: Sequence[RowRule] = (
             r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
     RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
             r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
+    RowRule("centre", "", "measured from its mean, the mean of what is left is small: its rounding no longer matters",
+            r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
     RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",
