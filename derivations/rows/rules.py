@@ -257,9 +257,9 @@ def centre(e: Expr, h: Holes) -> Term | None:
     if not pairs:
         return None
     (lse, outer), left, a = pairs[0][0], e, ZERO
-    for key, scale, element, mean in pairs:
+    for key, scale, one, mean in pairs:
         if key == (lse, outer):  # with one softmax, one mean of the sum
-            part = algebra.mul(x.num(scale), element)
+            part = algebra.mul(x.num(scale), one)
             a, left = algebra.add(a, part), algebra.add(left, mean, algebra.neg(algebra.mul(outer, part)))
     share, element = forms.share(lse.args[0], lse), h.hole(a)
     apart = sub(element, node("sum", (mul(share, element),)))
