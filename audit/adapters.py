@@ -35,19 +35,6 @@ class Adapter(Protocol):
         ...
 
 
-def wrt_of(output: str, names: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arguments that an output differentiates by: `hessian_x_z` -> ("x", "z"). The loss: none."""
-    _, _, rest = output.partition("_")
-    if not rest or output == "loss":
-        return ()
-    if rest in names:
-        return (rest,)
-    for name in names:
-        if rest.startswith(name + "_") and rest[len(name) + 1:] in names:
-            return name, rest[len(name) + 1:]
-    raise KeyError(f"{output} names no argument among {', '.join(names)}")
-
-
 def kind_of(output: str) -> str:
     """`loss`, `gradient` or `hessian`."""
     return output.split("_", 1)[0]
@@ -88,7 +75,7 @@ class NumpyAdapter:
         module = _module("np", subject.name)
         options: dict[str, Any] = {"tier": tier, **batch.parameters}
         if output != "loss":
-            by = wrt_of(output, {a.name: a for a in subject.given})
+            by = subject.wrt(output)
             options["wrt"] = by[0] if len(by) == 1 else by
         with np.errstate(all="ignore"):
             values = getattr(module, kind_of(output))(*kernel_arrays(subject, batch, dtype), **options)
@@ -108,7 +95,7 @@ class TorchAdapter:
     function: Callable[[Subject], Callable[..., Any]] | None = None
 
     def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
-        by = wrt_of(output, {a.name: a for a in subject.given})
+        by = subject.wrt(output)
         if kind_of(output) == "hessian" and subject.is_row:
             return len(by) == 1 and (batch.classes or 1) <= DIAGONAL_CLASSES
         return True
@@ -122,7 +109,7 @@ class TorchAdapter:
             function = getattr(_module("pt", subject.name), subject.name)
         else:
             function = self.function(subject)
-        by = wrt_of(output, tensors)
+        by = subject.wrt(output)
         for name in by:
             tensors[name].requires_grad_(True)
         value = function(*tensors.values(), **options)

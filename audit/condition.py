@@ -74,13 +74,16 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
     within the domains of the inputs.
     """
     here = _value(term, point, k)
-    if not here:
+    if here is None:
         return 1.0
     unit = Fraction(float(ulp_of(float(here), fmt)))
     condition = 1.0
     for moves in _patterns(point, list(domains), k):
         there = _value(term, _shifted(point, moves, 1.0, fmt), k)
         if there is None or there == here:
+            continue
+        if here == 0:  # on the root itself
+            condition = max(condition, float(abs(there) / unit))
             continue
         reach = float(2 * abs(here / (there - here)))
         for way in (reach, -reach):
@@ -127,7 +130,7 @@ def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain]
                     crossed |= there * np.sign(here) <= 0
                     if power == 0:
                         condition = np.fmax(condition, np.abs(there - here) / unit)
-    return np.where(crossed & (here != 0), condition, 1.0)
+    return np.where(crossed, condition, 1.0)
 
 
 def _floats(value: Any) -> Doubles:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lossmith.audit.adapters import Unavailable, kernel_arrays, kind_of, widened, wrt_of
+from lossmith.audit.adapters import Unavailable, kernel_arrays, kind_of, widened
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.codegen import host
@@ -42,7 +42,7 @@ class HostAdapter:
     tiers: tuple[str, ...] = ("fast", "accurate")
 
     def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
-        by = wrt_of(output, {a.name: a for a in subject.given})
+        by = subject.wrt(output)
         if any(name != subject.unit.primary.name for name in by) or batch.count * (batch.classes or 1) > MOST_NUMBERS:
             return False
         return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], tier) in library(subject.name).prototypes

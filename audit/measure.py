@@ -85,7 +85,11 @@ class Report:
 def exact(subject: Subject, output: str, batch: Batch) -> Exact:
     """Truth on a batch: shape (n,), or (n, classes) for an output with one value per class."""
     term = subject.outputs[output]
-    return exact_of(term, [batch.point(i) for i in range(batch.count)], subject)
+    found = exact_of(term, [batch.point(i) for i in range(batch.count)], subject)
+    if subject.per_class(output) and found.high.ndim == 1:  # a derivative that is the same for every class
+        shape = (batch.count, batch.classes or 1)
+        return Exact(*(np.array(np.broadcast_to(half[:, None], shape)) for half in (found.high, found.low)))
+    return found
 
 
 # What stands in for a NaN to see whether an output depends on it.
@@ -111,8 +115,8 @@ def _value_at(term: Term, point: dict[str, Any], subject: Subject) -> Any:
     one, other = (balls.pair(term, {n: _replaced(v, s) for n, v in point.items()}, subject.arguments)
                   for s in STAND_INS)
     if not isinstance(value, list) or not isinstance(one, list) or not isinstance(other, list):
-        return one if one == other else value
-    return [a if a == b else v for v, a, b in zip(value, one, other, strict=True)]
+        return one if float(one) == float(other) else value  # type: ignore[arg-type]
+    return [a if float(a) == float(b) else v for v, a, b in zip(value, one, other, strict=True)]
 
 
 def _replaced(value: Any, stand_in: float) -> Any:
@@ -161,11 +165,11 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
             excuse: Excuse | None = None, excuses: int = 400) -> Report:
     """Compare an output with the truth. `head` names what is measured; `excuse(i, k)` gives the
     factor by which the condition of example i (class k) excuses an error, 1 where it does not; it
-    is asked for at most `excuses` points, the worst first."""
+    is asked of at most `excuses` examples, the worst first."""
     got = np.asarray(got, dtype=np.float64)
     if got.shape != truth.high.shape:
         raise ValueError(f"{head.unit} {head.output}: shape {got.shape} where truth has {truth.high.shape}")
-    allowed = np.isnan(got) & may_be_nan(batch).reshape(-1, *[1] * (got.ndim - 1))
+    allowed = np.isnan(got) & may_be_nan(head.output, batch, got.ndim)
     errors = np.where(allowed, 0.0, error(got, (truth.high, truth.low), fmt))
     wrong = wrong_kinds(np.where(allowed, truth.nearest(fmt), got), truth, errors, fmt)
     errors = np.where(wrong.nan | wrong.inf, 0.0, errors).reshape(-1)
@@ -183,19 +187,25 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     )
 
 
-def may_be_nan(batch: Batch) -> Array:
-    """Examples for which NaN is as good as the truth.
+def may_be_nan(output: str, batch: Batch, dimensions: int) -> Array:
+    """Where NaN is as good as the truth; shape (n,), or (n, 1) or (n, classes) for outputs of two dimensions.
 
     A NaN among the inputs that the output does not read (a constant second derivative) may be
     handed on. A row that is -inf throughout, or +inf more than once, is documented to give NaN,
-    although the limit of some outputs exists.
+    although the limit of some outputs exists. And the derivative by a target that is 0 where an
+    infinite input makes the class impossible depends on which of them is taken to its limit first.
     """
     found = np.zeros(batch.count, dtype=bool)
     for a in batch.arrays.values():
         found |= np.isnan(a).reshape(batch.count, -1).any(axis=1)
         if a.ndim == 2:
             found |= np.isneginf(a).all(axis=1) | (np.isposinf(a).sum(axis=1) > 1)
-    return found
+    if dimensions == 1:
+        return found
+    by = batch.arrays.get(output.partition("_")[2])
+    rows = [a for a in batch.arrays.values() if a.ndim == 2]
+    infinite = np.logical_or.reduce([np.isinf(a) | np.isposinf(a).any(axis=1, keepdims=True) for a in rows])
+    return found[:, None] | (infinite & (by == 0) if by is not None and by.ndim == 2 else False)
 
 
 @dataclass(frozen=True)
@@ -214,10 +224,14 @@ def _excused(errors: Doubles, side: Array, shape: tuple[int, ...], bound: float,
     if excuse is None:
         return Excused(places)
     over = np.flatnonzero((errors > bound) | side)
-    over = over[np.argsort(-errors[over], kind="stable")][:limit]
+    over = over[np.argsort(-errors[over], kind="stable")]
     raw, ratio = 0.0, 0.0
     width = shape[1] if len(shape) == 2 else 1
+    asked: set[int] = set()
     for i in over.tolist():
+        asked.add(i // width)
+        if len(asked) > limit:
+            break
         factor = excuse(i // width, i % width if len(shape) == 2 else None)
         if factor > 1 and errors[i] <= bound * factor:
             raw, ratio = max(raw, float(errors[i])), max(ratio, float(errors[i]) / factor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -15,6 +15,19 @@ from lossmith.derivations.importer import to_term
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term, varies
 from lossmith.derivations.ulp import Format, round_fraction
+
+
+def wrt_of(output: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The arguments that an output differentiates by: `hessian_x_z` -> ("x", "z"). The loss: none."""
+    _, _, rest = output.partition("_")
+    if not rest:
+        return ()
+    if rest in names:
+        return (rest,)
+    for name in names:
+        if rest.startswith(name + "_") and rest[len(name) + 1:] in names:
+            return name, rest[len(name) + 1:]
+    raise KeyError(f"{output} names no argument among {', '.join(names)}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,10 @@ class Subject:
         """The arguments that vary from point to point: parameters are left out."""
         return tuple(a for a in self.unit.arguments if a.role != "parameter")
 
+    def wrt(self, output: str) -> tuple[str, ...]:
+        """The arguments that an output differentiates by; the loss: none."""
+        return wrt_of(output, [a.name for a in self.given])
+
     def parameters(self, fmt: Format) -> dict[str, float]:
         """The parameters at their defaults, as numbers of the format."""
         return {
@@ -49,8 +66,10 @@ class Subject:
         }
 
     def per_class(self, output: str) -> bool:
-        """Whether an output has one value per class."""
-        return varies(self.outputs[output])
+        """Whether an output has one value per class: the loss has none, a derivative if its argument has."""
+        if output == "loss":
+            return varies(self.outputs[output])
+        return self.unit.argument(self.wrt(output)[0]).axis == "class"
 
 
 def subject_of(unit: Unit) -> Subject:

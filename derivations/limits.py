@@ -91,7 +91,10 @@ def speeds(count: int) -> list[Speeds]:
 
 
 def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip: int) -> dict[str, Any]:
-    """The inputs with each place moved: infinities to +-speed * 2**scale, others by speed * 2**-scale."""
+    """The inputs with each place moved: infinities to +-speed * 2**scale, others by speed * 2**-scale.
+
+    Targets move by much less: what is 0 in the data stays 0 beside whatever the inputs do.
+    """
     out: dict[str, Any] = {}
     for place, s in zip(places, speed, strict=True):
         if place.infinite:
@@ -99,7 +102,7 @@ def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip
         else:
             way = place.inward or flip
             original = env[place.name] if place.index is None else env[place.name][place.index]
-            value = _exact(original) + Fraction(way * s, 1 << scale)
+            value = _exact(original) + Fraction(way * s, 1 << (3 * scale if place.target else scale))
         if place.index is None:
             out[place.name] = value
         else:

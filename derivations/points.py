@@ -237,7 +237,13 @@ def _row(domain: Domain, classes: int, k: int, rng: Generator, fmt: Format, earl
     if domain.values or math.isfinite(domain.low):
         special = np.array([v for v in special_values(domain, fmt) if math.isfinite(v)])
         return _draw(domain, classes, rng, fmt, special)
-    return logits_row(classes, k, rng, fmt, earlier, infinite and domain.holds(-math.inf))
+    row = logits_row(classes, k, rng, fmt, earlier, infinite and domain.holds(-math.inf))
+    if math.isfinite(domain.high):
+        # Logarithms of probabilities: a log-softmax, held below the end of the domain.
+        row = round_array(row - np.logaddexp.reduce(row) + float(domain.high), fmt)
+        edge = float(domain.high) if domain.high_closed else step(float(domain.high), -1, fmt)
+        row = np.minimum(np.where(np.isnan(row), edge, row), edge)
+    return row
 
 
 def is_weights(domain: Domain) -> bool:
@@ -274,7 +280,7 @@ def logits_row(classes: int, k: int, rng: Generator, fmt: Format, earlier: Seque
 
 def distribution(classes: int, k: int, rng: Generator, fmt: Format, domain: Domain,
                  earlier: Sequence[Doubles] = ()) -> Doubles:
-    """Non-negative numbers of the format whose exact sum is as near one as rounding allows.
+    """Non-negative numbers of the format whose exact sum is one.
 
     Zeros occur only where the domain is closed at zero.
     """
@@ -299,20 +305,32 @@ def distribution(classes: int, k: int, rng: Generator, fmt: Format, domain: Doma
 
 
 def settle(raw: Doubles, fmt: Format, zeros: bool = True) -> Doubles:
-    """Weights scaled and rounded so that their exact sum is as near one as the largest weight's ulp allows."""
+    """Weights scaled and rounded to numbers of the format whose exact sum is one.
+
+    All become multiples of the largest one's last place, so that their sum is exact and the
+    largest can take up what is missing. Only so is a loss that relies on a unit sum measurable: at
+    inputs that miss it by a rounding it has more than one value. What is below that place
+    becomes zero; where zeros are not wanted, one unit of it.
+    """
     total = float(raw.sum())
     if not total > 0:
         raw, total = np.full(len(raw), 1.0), float(len(raw))
-    row = round_array(np.maximum(raw, 0.0) / total, fmt)
+    shares = np.maximum(raw, 0.0) / total
+    largest = int(np.argmax(shares))
+    _, exponent = np.frexp(shares[largest])
+    unit = 2.0 ** max(int(exponent) - fmt.precision, fmt.quantum)
+    counts = np.rint(shares / unit).astype(np.int64)
     if not zeros:
-        row = np.maximum(row, fmt.tiny)
-    for _ in range(4):
-        short = 1 - sum((Fraction(float(v)) for v in row), Fraction(0))
-        if short == 0:
-            break
-        largest = int(np.argmax(row))
-        wanted = Fraction(float(row[largest])) + short
-        if not 0 < wanted <= 1:
-            break
-        row[largest] = round_fraction(wanted, fmt)
-    return row
+        counts = np.maximum(counts, 1)
+    # A last place of 2**-k divides one; the largest gives or takes what is missing, in exact integers.
+    spare = round(1 / unit) - int(counts.sum())
+    while spare:
+        target = int(np.argmax(counts))
+        room = spare if spare > 0 else max(spare, 1 - int(counts[target]))
+        limit = (1 << fmt.precision) - int(counts[target])
+        given = min(room, limit) if spare > 0 else room
+        if given == 0:
+            return settle(np.where(np.arange(len(raw)) == largest, 4 * shares.max(), shares), fmt, zeros)
+        counts[target] += given
+        spare -= given
+    return counts * unit

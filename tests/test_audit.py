@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 from lossmith.audit import AuditFailure, audit
-from lossmith.audit.adapters import NumpyAdapter, TorchAdapter, Unavailable, adapter, wrt_of
+from lossmith.audit.adapters import NumpyAdapter, TorchAdapter, Unavailable, adapter
 from lossmith.audit.contract import bound
 from lossmith.audit.measure import Exact, Report, measure
 from lossmith.audit.peers import peer
 from lossmith.audit.run import exam
 from lossmith.audit.samples import Batch, every_number, exhaustive_batches
-from lossmith.audit.subject import load
+from lossmith.audit.subject import load, wrt_of
 from lossmith.derivations.ulp import FORMATS
 
 F32 = FORMATS["float32"]
@@ -218,7 +218,7 @@ def test_the_contract():
 
 
 def test_outputs_name_their_arguments():
-    names = {"x": 0, "log_q": 0, "log_p": 0}
+    names = ["x", "log_q", "log_p"]
     assert wrt_of("loss", names) == () and wrt_of("gradient_log_q", names) == ("log_q",)
     assert wrt_of("hessian_log_q_x", names) == ("log_q", "x")
     with pytest.raises(KeyError):

@@ -1,5 +1,6 @@
 """Points and rows lie in their domains, hold what seeks trouble, and never change from run to run."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -80,13 +81,26 @@ def test_ordinals_and_back(fmt):
     assert step(fmt.largest, 1, fmt) == math.inf
 
 
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
 @pytest.mark.parametrize("classes", [1, 2, 3, 10, 1000])
-def test_distributions_sum_to_one_as_nearly_as_can_be(classes):
+def test_distributions_sum_to_one_exactly(fmt, classes):
     rng = np.random.default_rng(0)
     for k in range(14):
-        t = distribution(classes, k, rng, F32, parse_domain("simplex"))
-        assert (t >= 0).all() and (round_array(t, F32) == t).all()
-        assert abs(1 - sum(map(Fraction, t.tolist()))) <= Fraction(F32.eps) / 2
+        t = distribution(classes, k, rng, fmt, parse_domain("simplex"), [np.full(classes, 1 / classes)])
+        assert (t >= 0).all() and (round_array(t, fmt) == t).all()
+        assert sum(map(Fraction, t.tolist())) == 1
+
+
+def test_distributions_without_zeros_where_the_domain_has_none():
+    inner = dataclasses.replace(parse_domain("simplex"), low_closed=False)
+    for k in range(14):
+        t = distribution(5, k, np.random.default_rng(k), F32, inner)
+        assert (t > 0).all() and sum(map(Fraction, t.tolist())) == 1
+
+
+def test_logarithms_of_probabilities_stay_below_zero():
+    for s in row_samples([argument("log_q", "[-inf,0]", axis="class")], 4, 40, 0, F32):
+        assert (s["log_q"] <= 0).all() and not np.isnan(s["log_q"]).any()
 
 
 def test_rows_are_tied_confident_masked_and_labels_at_and_away_from_the_peak():
