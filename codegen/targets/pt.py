@@ -25,7 +25,7 @@ RESERVED = frozenset({*OPTIONS, "self", "torch", "math", "nn", "inner", "dtype",
                       "tangent", "position", "classes", "training", "forward", "ctx", "Tensor", "Any", "Callable"})
 # What a helper of templates/pt/helpers.j2 calls in turn.
 _CALLS: Mapping[str, tuple[str, ...]] = {
-    "rest": ("exp_diff", "gap"), "exp_diff": ("gap",),
+    "rest": ("exp_diff", "gap", "below"), "exp_diff": ("gap",),
     "log1pmx": ("series",), "expm1mx": ("series",),
 }
 
@@ -247,7 +247,7 @@ def _outside(name: str, domain: Domain) -> str:
     """When a value is outside, NaN left out; empty where nothing finite bounds the domain. The sum of
     a distribution is not asked for: rows of weights are as good."""
     if domain.values:
-        return " & ".join([*(f"({name} != {float(v)!r})" for v in domain.values), f"~{name}.isnan()"])
+        return " & ".join([*(f"({name} != {float(v)!r})" for v in domain.values), f"({name} == {name})"])
     tests = []
     if isinstance(domain.low, Fraction):
         tests.append(f"({name} {'<' if domain.low_closed else '<='} {literal(domain.low)})")
