@@ -22,7 +22,7 @@ from lossmith.derivations.polynomial import TooLargeError, canon, quotient, vani
 from lossmith.derivations.ranges import Range, ranges
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.seeds import through_exp
-from lossmith.derivations.terms import Term, is_const, leaves, name_of, number, replace, walk
+from lossmith.derivations.terms import ONE, ZERO, Term, is_const, leaves, name_of, number, replace, walk
 from lossmith.derivations.ulp import FORMATS
 
 TRIES, NEEDED = 400, 120  # points drawn to check a rule, and how many of them are enough
@@ -41,14 +41,20 @@ def _search(rule: Rule, tries: int) -> tuple[dict[str, float] | None, int]:
     for env in _trial_points(rule, tries):
         if not all(_decides(c, env) for c in rule.conditions):
             continue
-        if math.isnan(_value(rule.pattern, env)):
+        pattern, replacement = _numeric(rule.pattern), _numeric(rule.replacement)
+        if math.isnan(_value(pattern, env)):
             continue
         used += 1
-        if math.isnan(_value(rule.replacement, env)) or not balls.overlaps(rule.pattern, rule.replacement, env):
+        if math.isnan(_value(replacement, env)) or not balls.overlaps(pattern, replacement, env):
             return env, used
         if used >= NEEDED:
             break
     return None, used
+
+
+def _numeric(term: Term) -> Term:
+    """A truth value as 1 or 0, so that balls can compare it."""
+    return build("where", term, ONE, ZERO) if term.sort == "truth" else term
 
 
 def _value(term: Term, env: Mapping[str, float]) -> float:
@@ -146,6 +152,8 @@ def _zero(left: Any, right: Any) -> bool:
 
     if left is None or right is None:
         return False
+    if isinstance(left, sp.Rel) and type(left) is type(right):
+        return bool(sp.simplify((left.lhs - left.rhs) - (right.lhs - right.rhs)) == 0)
     try:
         difference = left - right
         if difference == 0 or sp.simplify(difference) == 0:
@@ -297,6 +305,7 @@ def _sample(term: Term, arguments: tuple[Argument, ...]) -> list[dict[str, float
 
 
 def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...]) -> Evidence:
+    a, b = _numeric(a), _numeric(b)
     held = tried = 0
     for env in _sample(build("sub", a, b), arguments):
         tried += 1
