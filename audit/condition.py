@@ -95,11 +95,18 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
-    """How whole rows move: three mixtures of up and down, one for long rows."""
+    """How whole rows move: neighbours against each other, pairs against pairs, a mixture; one way for long rows.
+
+    Never all classes alike, which a loss of differences does not feel.
+    """
     rng = np.random.default_rng(0)
-    count = 3 if max(np.size(point[n]) for n in names) <= LONG else 1
-    ways = [{n: rng.choice([-1, 1], np.size(point[n])) for n in names} for _ in range(count)]
-    return [{n: w if np.ndim(point[n]) else int(w[0]) for n, w in moves.items()} for moves in ways]
+    width = max(np.size(point[n]) for n in names)
+    classes = np.arange(width)
+    ways = [1 - 2 * (classes % 2), 1 - 2 * (classes // 2 % 2), rng.choice([-1, 1], width)]
+    out: list[Moves] = []
+    for way in ways if width <= LONG else ways[:1]:
+        out.append({n: way * (-1) ** m if np.ndim(point[n]) else int(way[0]) for m, n in enumerate(names)})
+    return out
 
 
 def _held(point: dict[str, Any], moved: dict[str, Any], domains: dict[str, Domain]) -> dict[str, Any]:
