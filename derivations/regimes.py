@@ -94,22 +94,26 @@ def quantities(judge: Judge, candidates: Sequence[Candidate]) -> list[Term]:
 
 def simplest(low: float, high: float) -> Spot | None:
     """The simplest number that separates low from high; None in a gap that holds no simple one."""
-    for i, value in enumerate(SIMPLE):
+    for i, (value, exact) in enumerate(_SIMPLE):
         if low < value <= high:
-            return Spot(value, "lt", 0.03 * i)
+            return Spot(exact, "lt", 0.03 * i)
         if low == value:
-            return Spot(value, "le", 0.03 * i)
+            return Spot(exact, "le", 0.03 * i)
     if low < 0 < high or not (math.isfinite(low) and math.isfinite(high)):
         return None
-    for exponent in range(-30, 31):
-        for value in (Fraction(2) ** exponent, -(Fraction(2) ** exponent)):
-            if low < value <= high:
-                return Spot(value, "lt", 1.2)
+    for value, exact in _POWERS:
+        if low < value <= high:
+            return Spot(exact, "lt", 1.2)
     for digits in range(1, 4):
-        value = Fraction(f"{(low + high) / 2:.{digits}g}")
-        if low < value <= high and 1e-9 < abs(value) < 1e9:
-            return Spot(value, "lt", 1.0 + 0.5 * digits)
+        text = f"{(low + high) / 2:.{digits}g}"
+        if low < float(text) <= high and 1e-9 < abs(float(text)) < 1e9:
+            return Spot(Fraction(text), "lt", 1.0 + 0.5 * digits)
     return None
+
+
+# Comparing floats is exact here and many times faster than comparing a float with a Fraction.
+_SIMPLE = tuple((float(v), v) for v in SIMPLE)
+_POWERS = tuple((s * 2.0**e, s * Fraction(2) ** e) for e in range(-30, 31) for s in (1, -1))
 
 
 def best_split(search: Search) -> Piecewise | None:
