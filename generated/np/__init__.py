@@ -1,0 +1,4 @@
+"""NumPy kernels, written by lossmith: `lossmith list` says what there is.
+
+Each module stands alone: it imports NumPy and nothing else.
+"""
