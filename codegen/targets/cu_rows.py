@@ -122,11 +122,13 @@ class _Writer:
         """Move one peak up: every sum of that family moves with it, the highest powers first."""
         name = _peak(family.name)
         moved = sorted((s for s in stage.slots if _power(s, family)), key=lambda s: -_degree(s, family))
-        body = [f"const Sum<A> decay = factor({name}.peak, peaks.of[{index}]);"]
+        body = []
+        if any(p.q for s in moved if (p := _power(s, family))):
+            body.append(f"const Sum<A> decay = factor({name}.peak, peaks.of[{index}]);")
         if any(_degree(s, family) for s in moved):
             body.append(f"const Sum<A> rise = widened<A>(peaks.of[{index}]) - widened<A>({name}.peak);")
         body += [f"{identifier(s.name)} = {_moved(s, family, stage)};" for s in moved]
-        body.append(f"{name}.raise(peaks.of[{index}], decay);")
+        body.append(f"{name}.raise(peaks.of[{index}]);")
         return [f"if (peaks.of[{index}] != {name}.peak) {{", *(f"    {line}" for line in body), "}"]
 
     def _include(self, stage: Stage) -> tuple[str, ...]:
@@ -135,10 +137,11 @@ class _Writer:
         for family in stage.families:
             name, peak = family.name, _peak(family.name)
             lines.append(f"const A element_of_{name} = {self.text(family.element)};")
-            lines.append(f"const A decay_of_{name} = exp_diff(element_of_{name}, {peak}.peak);")
+            if any(p.q for s in stage.slots if (p := _power(s, family))):
+                lines.append(f"const A decay_of_{name} = exp_diff(element_of_{name}, {peak}.peak);")
             if any(_degree(s, family) for s in stage.slots):
                 lines.append(f"const A gap_of_{name} = gap({peak}.peak, element_of_{name});")
-            lines.append(f"{peak}.include(element_of_{name}, decay_of_{name});")
+            lines.append(f"{peak}.include(element_of_{name});")
         lines += [f"accumulate({identifier(s.name)}, {self._term_of(s)});" for s in stage.slots]
         return tuple(lines)
 
@@ -181,7 +184,7 @@ class _Writer:
         lines.append("raise(highest);")
         for _, family, extra in extras:
             name, text = _peak(family.name), self.text(extra)
-            lines.append(f"{name}.include(A({text}), exp_diff(A({text}), {name}.peak));")
+            lines.append(f"{name}.include(A({text}));")
         return lines
 
 
