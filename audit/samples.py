@@ -44,10 +44,10 @@ class Batch:
 
 
 def is_soft(argument: Argument) -> bool:
-    """A target that may lie between its extremes: a bounded interval, a distribution, weights."""
+    """A target that may lie between its extremes: an interval that ends above, a distribution or its
+    logarithm, weights."""
     domain = argument.domain
-    bounded = math.isfinite(domain.low) and math.isfinite(domain.high)
-    return argument.role == "target" and (bounded or is_weights(domain)) and not domain.values
+    return argument.role == "target" and (math.isfinite(domain.high) or is_weights(domain)) and not domain.values
 
 
 def _groups(subject: Subject, arrays: Mapping[str, Array]) -> Array:
