@@ -19,7 +19,7 @@ from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term
-from lossmith.derivations.ulp import Doubles, Format, ulp_of
+from lossmith.derivations.ulp import Doubles, Format, split, ulp_of
 
 LONG = 100  # rows longer than this are moved in fewer ways: each costs an evaluation of the row
 Moves = dict[str, Any]  # per input: a sign, or one per class
@@ -40,7 +40,7 @@ def _patterns(point: dict[str, Any], names: list[str], k: int | None) -> Iterato
 
 
 def _moved(value: float, way: float, fmt: Format) -> Fraction | float:
-    if way == 0 or not math.isfinite(value):
+    if way == 0 or not math.isfinite(value) or not math.isfinite(way):
         return value
     return Fraction(value) + Fraction(float(ulp_of(value, fmt))) / 2 * Fraction(way)
 
@@ -76,21 +76,21 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
     here = _value(term, point, k)
     if here is None:
         return 1.0
-    unit = Fraction(float(ulp_of(float(here), fmt)))
+    unit = Fraction(float(ulp_of(split(here)[0], fmt)))
     condition = 1.0
     for moves in _patterns(point, list(domains), k):
         there = _value(term, _shifted(point, moves, 1.0, fmt), k)
         if there is None or there == here:
             continue
         if here == 0:  # on the root itself
-            condition = max(condition, float(abs(there) / unit))
+            condition = max(condition, split(abs(there) / unit)[0])
             continue
-        reach = float(2 * abs(here / (there - here)))
+        reach = split(2 * abs(here / (there - here)))[0]
         for way in (reach, -reach):
             beyond = _shifted(point, moves, way, fmt)
             value = _value(term, beyond, k) if _inside(beyond, domains) else None
             if value is not None and value * here <= 0:
-                condition = max(condition, float(abs(there - here) / unit))
+                condition = max(condition, split(abs(there - here) / unit)[0])
     return condition
 
 

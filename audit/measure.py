@@ -115,8 +115,8 @@ def _value_at(term: Term, point: dict[str, Any], subject: Subject) -> Any:
     one, other = (balls.pair(term, {n: _replaced(v, s) for n, v in point.items()}, subject.arguments)
                   for s in STAND_INS)
     if not isinstance(value, list) or not isinstance(one, list) or not isinstance(other, list):
-        return one if float(one) == float(other) else value  # type: ignore[arg-type]
-    return [a if float(a) == float(b) else v for v, a, b in zip(value, one, other, strict=True)]
+        return one if _halves(one)[0] == _halves(other)[0] else value  # type: ignore[arg-type]
+    return [a if _halves(a)[0] == _halves(b)[0] else v for v, a, b in zip(value, one, other, strict=True)]
 
 
 def _replaced(value: Any, stand_in: float) -> Any:

@@ -184,7 +184,9 @@ def _relate(arguments: Sequence[Argument], columns: dict[str, Doubles], start: i
             continue
         near = np.array([_shift(float(x), int(k), fmt) for x, k in
                          zip(first, rng.choice([-9, -2, -1, 1, 2, 17], count - start), strict=True)])
-        near = np.where(rng.random(count - start) < 0.5, near, first * (1 + rng.choice([1e-3, -1e-2, 0.1], len(first))))
+        with np.errstate(over="ignore"):
+            further = first * (1 + rng.choice([1e-3, -1e-2, 0.1], len(first)))
+        near = np.where(rng.random(count - start) < 0.5, near, further)
         grid = rng.integers(-3, 4, count - start).astype(np.float64) / 2
         wanted = round_array(np.choose(kind, [near, first, grid]), fmt)
         old = columns[a.name][start:]
@@ -333,4 +335,4 @@ def settle(raw: Doubles, fmt: Format, zeros: bool = True) -> Doubles:
             return settle(np.where(np.arange(len(raw)) == largest, 4 * shares.max(), shares), fmt, zeros)
         counts[target] += given
         spare -= given
-    return counts * unit
+    return counts.astype(np.float64) * unit

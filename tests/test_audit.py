@@ -246,3 +246,8 @@ def test_results_print_as_a_table_and_as_data():
     lines = result.to_text().splitlines()
     assert lines[0].split()[:3] == ["unit", "output", "target"] and len(lines) == 1 + len(result.reports)
     assert result.to_json()[0]["holds"] is True and "FAILS" in of(published).to_text()
+
+
+def test_beyond_the_largest_double_nothing_overflows():
+    result = audit(lambda x, y: (x - y) ** 2, truth="mean_squared_error", dtype="float64")
+    assert result.holds and result.max_ulp < 2
