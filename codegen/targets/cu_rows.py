@@ -149,8 +149,8 @@ class _Writer:
         """What one class adds to a slot: a factor that vanishes wins over one that is infinite."""
         factor, fading = "", False
         for power in slot.powers:
-            pieces = [f"power<{power.q}>(decay_of_{power.family})"] * (power.q > 0)
-            pieces += [f"power<{power.p}>(gap_of_{power.family})"] * (power.p > 0)
+            pieces = [_raised(f"decay_of_{power.family}", power.q)] * (power.q > 0)
+            pieces += [_raised(f"gap_of_{power.family}", power.p)] * (power.p > 0)
             for piece in pieces:
                 factor = f"absorb({factor}, {piece})" if factor else piece
             fading = fading or power.q > 0
@@ -208,11 +208,16 @@ def _moved(slot: Slot, family: Family, stage: Stage) -> str:
     assert power is not None
     parts = [f"settled({identifier(slot.name)})"]
     for j in range(power.p - 1, -1, -1):
-        term = f"absorb(settled({identifier(_lower(slot, power, j, stage).name)}), power<{power.p - j}>(rise))"
+        lower = identifier(_lower(slot, power, j, stage).name)
+        term = f"absorb(settled({lower}), {_raised('rise', power.p - j)})"
         ways = math.comb(power.p, j)
         parts.append(term if ways == 1 else f"Sum<A>({ways}) * {term}")
     total = " + ".join(parts)
-    return f"absorb(power<{power.q}>(decay), {total})" if power.q else total
+    return f"absorb({_raised('decay', power.q)}, {total})" if power.q else total
+
+
+def _raised(name: str, exponent: int) -> str:
+    return name if exponent == 1 else f"power<{exponent}>({name})"
 
 
 def _lower(slot: Slot, power: Power, j: int, stage: Stage) -> Slot:
