@@ -7,7 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import mpmath as mp
@@ -149,6 +149,18 @@ def spread_bundle() -> Bundle:
                  Program((), {"loss": loss, "gradient_c": mul(TWO, c)}),
                  Program((), {"gradient_x": mul(mul(TWO, var("alpha")), off)}))
     return bundle("spread", kernel, "x", ("x", "c"))
+
+
+def mean_bundle(name: str = "x") -> Bundle:
+    """The number of classes in a stage, in what follows it, in the finish and in the epilogue."""
+    x, mean = row(name), var("mean")
+    kernel = Row("mean", (Input(name, "row", "input", "extended"), Input("s", "scalar", "input", "real")), (
+        Stage((), (Slot("total", x),), (), (Let("mean", div(var("total"), COUNT)),)),
+        Stage((), (Slot("spread", div(mul(sub(x, mean), sub(x, mean)), COUNT)),), ()),
+    ), Program((), {"loss": mul(var("s"), var("spread"))}), Program((), {
+        f"gradient_{name}": div(mul(mul(TWO, var("s")), sub(x, mean)), COUNT), f"hessian_{name}": div(ONE, COUNT),
+    }))
+    return bundle("mean", kernel, name, (name,))
 
 
 def functions_bundle() -> Bundle:
@@ -337,6 +349,17 @@ def test_stages_parameters_and_values_per_row() -> None:
             m.loss(x, c, axis=1, **wrong)
     with pytest.raises(TypeError, match="alpha must be one number"):
         m.loss(x, c, axis=1, alpha=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("name", ["x", "count"])
+def test_the_number_of_classes_wherever_it_is_read(name: str) -> None:
+    made = module(partial(mean_bundle, name))
+    x, s = np.array([[1.0, 2.0, 6.0, 7.0], [0.5, 0.5, 0.5, 4.5]]), np.array([2.0, 0.5])
+    loss, gradient = made.loss_gradient(x, s)
+    np.testing.assert_allclose(loss, s * x.var(axis=-1), rtol=1e-14)
+    np.testing.assert_allclose(gradient, 2 * s[:, None] * (x - x.mean(axis=-1, keepdims=True)) / 4, rtol=1e-14)
+    assert (made.hessian(x, s) == 0.25).all()
+    assert (made.gradient_hessian(x, s)[0] == gradient).all()
 
 
 def test_hessian_vector_product() -> None:

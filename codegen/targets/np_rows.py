@@ -126,7 +126,8 @@ class Block:
         self.writer, self.kernel, self.outputs = writer, kernel, outputs
         self.rows = [i.name for i in kernel.inputs if i.kind == "row"]
         self.labels = [i.name for i in kernel.inputs if i.kind == "label"]
-        self.per_row = [i.name for i in kernel.inputs if i.kind in ("scalar", "parameter")]
+        # Names as the source has them: `count` is the module's own, an input of that name is `count_`.
+        self.per_row = [safe(i.name) for i in kernel.inputs if i.kind in ("scalar", "parameter")]
         self.out: list[str] = []
         self.narrowed: tuple[str, ...] = ()
         self.kept = self._kept()
@@ -193,7 +194,7 @@ class Block:
         if let.comment:
             self.out.append(f"# {let.comment}")
         self.out += self.writer.lines(safe(let.name), let.term, self.names)
-        self.per_row.append(let.name)
+        self.per_row.append(safe(let.name))
 
     def _stage(self, stage: Stage, index: int) -> None:
         self.suffix = "" if len(self.kernel.stages) == 1 else f"_{index}"
@@ -219,19 +220,18 @@ class Block:
             self.writer.helpers.add("rest")
             self.out.append(f"{f.name}_rest = _rest({f.name}_peak, {f.name}_below, {f.name}_ties)")
             self.per_row += [f"{f.name}_peak", f"{f.name}_rest"]
-        self.per_row += [s.name for s in stage.slots] + [c.name for c in stage.captures]
+        self.per_row += [safe(part.name) for part in (*stage.slots, *stage.captures)]
         for let in stage.after:
             self._let(let)
 
     def _call(self, function: Lifted) -> str:
         """A call for one chunk; values per row are narrowed once, before the loop over chunks."""
-        per_row = [safe(n) for n in function.per_row]
         narrowed = []
-        if per_row:
+        if function.per_row:
             self.writer.helpers.add("narrow")
-            if self.narrowed != tuple(per_row):
-                self.out.insert(len(self.out) - 1, f"narrow = _narrow(work, {', '.join(per_row)})")
-                self.narrowed = tuple(per_row)
+            if self.narrowed != tuple(function.per_row):
+                self.out.insert(len(self.out) - 1, f"narrow = _narrow(work, {', '.join(function.per_row)})")
+                self.narrowed = tuple(function.per_row)
             narrowed = ["*narrow"]
         load = f"*_load(part, work, {', '.join(map(safe, function.rows))})"
         start = ["part.start"] if function.first else []
@@ -240,17 +240,18 @@ class Block:
     def _signature(self, stem: str, terms: Sequence[Term], lines: Sequence[str], reused: Sequence[str],
                    more: Sequence[str] = ()) -> Lifted:
         """The function with these lines, its arguments what its terms read."""
-        used = names_used(terms) | set(more) | ({"count"} if any(t.op == "count" for t in walk(*terms)) else set())
+        used = names_used(terms) | set(more)
         rows = [n for n in self.rows if n in used] or self.rows[:1]
         labels = [n for n in self.labels if n in used]
-        per_row = [n for n in dict.fromkeys(self.per_row) if n in used]
+        read = {safe(n) for n in used} | {"count" for t in walk(*terms) if t.op == "count"}
+        per_row = [n for n in dict.fromkeys(self.per_row) if n in read]
         first = bool(labels) or any(t.op == "position" for t in walk(*terms))
         if any(t.op == "position" for t in walk(*terms)) and any("position" in line for line in lines):
             lines = [f"position = _positions(first, {safe(rows[0])})", *lines]
             self.writer.helpers.add("positions")
         spots = [n for n in labels if any(f"{n}_spot" in line for line in lines)]
         lines = [*(f"{n}_spot = _spot({safe(n)}, first, {safe(rows[0])})" for n in spots), *lines]
-        arguments = [*map(safe, [*rows, *labels]), *(["first"] if first else []), *map(safe, per_row)]
+        arguments = [*map(safe, [*rows, *labels]), *(["first"] if first else []), *per_row]
         name = self.writer.function(f"{self.stem}_{stem}", [*arguments, *reused], lines)
         return Lifted(name, rows, labels, per_row, first, reused)
 
