@@ -12,6 +12,7 @@ from lossmith.codegen.monoid import row_kernel
 from lossmith.codegen.names import Names
 from lossmith.derivations.derivation import Derivation, Order
 from lossmith.derivations.loss import Unit
+from lossmith.derivations.rows.signs import may_cancel
 from lossmith.derivations.terms import MACHINE, Term, replace, show, var, walk
 
 TRIVIAL = frozenset({"const", "pi", "var", "row", "label", "position", "count"})
@@ -111,8 +112,15 @@ def origin_of(unit: Unit, found: Sequence[Derivation]) -> Origin:
 
 
 def why_stable(found: Sequence[Derivation]) -> str:
-    """Why the forms are stable, in a sentence; what remains is said, not left out."""
-    open_ends = [f"{output_name(d.order)}: {d.form.remaining}" for d in found if d.form.remaining]
-    if not open_ends:
-        return "No sum of the stable forms subtracts nearly equal numbers."
-    return "What remains: " + "; ".join(open_ends) + "."
+    """Why the forms are stable, in a few sentences; what remains is said, not left out."""
+    safe, may = [], []
+    for d in found:
+        domains = {a.name: a.domain for a in d.arguments}
+        (may if may_cancel(d.form.term, domains) else safe).append(output_name(d.order))
+    sentences = []
+    if safe:
+        sentences.append(f"Every sum adds terms of one sign, or inputs as they are given: {', '.join(safe)}.")
+    if may:
+        sentences.append(f"A sum can cancel, at a root of what is computed or beside larger terms: {', '.join(may)}.")
+    sentences += [f"What remains, {output_name(d.order)}: {d.form.remaining}." for d in found if d.form.remaining]
+    return " ".join(sentences)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 from lossmith.derivations import balls, search
 from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
-from lossmith.derivations.derivation import Derivation, Evidence, Order, StableForm, Step
+from lossmith.derivations.derivation import Derivation, Evidence, Order, Step
 from lossmith.derivations.domains import REAL, Domain
-from lossmith.derivations.guards import guard
+from lossmith.derivations.guards import pass_nan, unsigned_zero
 from lossmith.derivations.importer import to_term
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term
@@ -41,26 +43,43 @@ def derive(unit: Unit, order: Order = ()) -> Derivation:
     """
     for name in order:
         unit.argument(name)
-    definition = to_term(unit.formula)
-    start = derivative(definition, order, unit.arguments)
-    first = _differentiation(definition, start, order)
-    return _finish(unit.name, unit, order, unit.arguments, definition, start, first)
+    if not order:
+        definition = to_term(unit.formula)
+        return _finish(unit, order, unit.arguments, definition, definition, ())
+    definition, licences, licensed = licensed_definition(unit)
+    start = derivative(licensed, order, unit.arguments)
+    first = (*licences, *_differentiation(licensed, start, order))
+    return _finish(unit, order, unit.arguments, definition, start, first)
+
+
+@functools.lru_cache(maxsize=64)
+def licensed_definition(unit: Unit) -> tuple[Term, tuple[Step, ...], Term]:
+    """The definition, the steps that use a licence of the domain (unit sums), and what they make of it.
+
+    A licence changes the function where it does not hold to the last bit, so the gradient must be
+    that of the licensed definition: it is the function that the loss computes.
+    """
+    loss = derive(unit)
+    for n, step in enumerate(loss.steps):
+        if step.after is loss.form.definition and step.before is not step.after:
+            return loss.definition, loss.steps[: n + 1], loss.form.definition
+    return loss.definition, (), loss.definition
 
 
 def derive_hessian_vector(unit: Unit) -> dict[str, Derivation]:
     """For a row loss: the Hessian applied to the tangents, by argument; tangents are rows (or
     scalars) named `tangent_<argument>`."""
-    definition = to_term(unit.formula)
+    definition, licences, licensed = licensed_definition(unit)
     tangents = tuple(
         Argument(f"tangent_{a.name}", "input", REAL, a.axis, False, f"tangent of {a.name}")
         for a in unit.arguments if a.differentiable
     )
     arguments = (*unit.arguments, *tangents)
     out = {}
-    for name, start in hessian_vector(definition, unit.arguments).items():
+    for name, start in hessian_vector(licensed, unit.arguments).items():
         order = (name, "tangent")
-        first = _differentiation(definition, start, order)
-        out[name] = _finish(unit.name, unit, order, arguments, definition, start, first)
+        first = (*licences, *_differentiation(licensed, start, order))
+        out[name] = _finish(unit, order, arguments, definition, start, first)
     return out
 
 
@@ -76,27 +95,29 @@ def _differentiation(definition: Term, start: Term, order: Order) -> tuple[Step,
                  (Evidence("proved", "rules of differentiation"),)),)
 
 
-def _finish(name: str, unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,
+def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,
             first: tuple[Step, ...]) -> Derivation:
     engine = row_engine if unit.shape == "row" else search
     found, form = engine.stabilize(start, arguments, order=order)
     steps = [*first, *found]
-    guarded = guard(form.term, arguments)
-    if guarded is not form.term:
-        steps.append(_guard_step(form, guarded))
-        form = dataclasses.replace(form, term=guarded)
+    for rule, change, reason, latex in LAST:
+        made = change(form.term, arguments)
+        if made is not form.term:
+            proof = (Evidence("proved", "the two agree at every number"),)
+            steps.append(Step(rule, form.term, made, form.term, made, "", reason, latex, proof, form.error, form.error))
+            form = dataclasses.replace(form, term=made)
     return Derivation(unit.name, unit.title, order, arguments, definition, tuple(steps), form,
                       enclosed(form.definition, form.term, arguments, unit.shape == "row"), unit.policies,
                       tuple(r.text for r in unit.references))
 
 
-def _guard_step(form: StableForm, guarded: Term) -> Step:
-    return Step(
-        "absorb-infinity", form.term, guarded, form.term, guarded, "one factor can be 0 where the other is infinite",
-        "a product with a factor 0 is 0, the limit of the definition, where the other factor is infinite",
-        r"0 \cdot \infty = 0 \text{, the limit of the definition}",
-        (Evidence("proved", "the factors agree wherever both are finite"),), form.error, form.error,
-    )
+# What a form needs beyond being accurate: rule, change, reason in words and in LaTeX.
+LAST: tuple[tuple[str, Callable[[Term, tuple[Argument, ...]], Term], str, str], ...] = (
+    ("pass-nan", pass_nan, "a NaN takes the branch that reads it, so it is not lost",
+     r"\text{a NaN takes the branch that reads it}"),
+    ("unsigned-zero", unsigned_zero, "a zero below a fraction counts as +0, whatever its sign",
+     r"a = |a| \text{ for } a \ge 0"),
+)
 
 
 def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row: bool) -> tuple[Evidence, ...]:

@@ -1,4 +1,4 @@
-"""Guards: products whose limit is 0 where one factor is 0 and the other infinite.
+"""Guards: what a form needs at 0, at infinity and at NaN: products whose limit is 0, branches, signs of zero.
 
 `0 * inf` is NaN in floating-point arithmetic; where the definition has a limit there (0 log 0 = 0,
 a target of 0 against an infinite loss), the product must absorb the infinity.
@@ -10,7 +10,7 @@ import math
 
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
-from lossmith.derivations.terms import ONE, Term, div, is_const, leaves, node, rebuild, walk
+from lossmith.derivations.terms import ZERO, Term, div, is_const, leaves, name_of, node, rebuild, walk
 
 
 def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
@@ -31,15 +31,77 @@ def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
 
 def _guarded(t: Term, first: Range, second: Range) -> Term:
     if t.op == "div":
-        # Where numerator and denominator share no input, 0 / b is 0 for every b on the way to 0.
-        independent = not set(leaves(t.args[0])) & set(leaves(t.args[1]))
-        if _zero(first) and _zero(second) and independent and not is_const(t.args[0]):
-            return node("absorb", (t.args[0], div(ONE, t.args[1])))
-    elif _zero(first) and _infinite(second) and not _infinite(first):
+        return _guarded_quotient(t) if _zero(first) and _zero(second) else t
+    if _zero(first) and _infinite(second) and not _infinite(first):
         return node("absorb", t.args)
-    elif _zero(second) and _infinite(first) and not _infinite(second):
+    if _zero(second) and _infinite(first) and not _infinite(second):
         return node("absorb", (t.args[1], t.args[0]))
     return t
+
+
+def _guarded_quotient(t: Term) -> Term:
+    """A numerator that shares no input with the denominator: 0 / b is 0 for every b on the way to 0.
+
+    A choice, not a product with 1 / b: that would round twice, and overflow where b is subnormal.
+    """
+    top, bottom = t.args
+    if is_const(top) or set(leaves(top)) & set(leaves(bottom)):
+        return t
+    both = node("and", (node("eq", (top, ZERO)), node("eq", (bottom, ZERO))))
+    return node("where", (both, ZERO, t))
+
+
+NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+
+
+def pass_nan(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with the branches of `where` ordered so that a NaN in a condition reaches the result.
+
+    A comparison with NaN does not hold, so the last branch is taken: it must be the one that reads
+    what the condition reads. The others, where neither does, are left alone.
+    """
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        if made.op == "where":
+            condition, a, b = made.args
+            read = set(leaves(condition))
+            turned = _negation(condition)
+            if turned is not None and not read <= set(leaves(b)) and read <= set(leaves(a)):
+                made = node("where", (turned, b, a))
+        done[t] = made
+    return done[term]
+
+
+def _negation(condition: Term) -> Term | None:
+    """The opposite comparison, which a NaN fails too; None where there is none."""
+    if condition.op in NEGATED:
+        return node(NEGATED[condition.op], condition.args)
+    if condition.op in ("and", "or"):
+        parts = [_negation(a) for a in condition.args]
+        if parts[0] is not None and parts[1] is not None:
+            return node("or" if condition.op == "and" else "and", (parts[0], parts[1]))
+    return None
+
+
+def unsigned_zero(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with |p| for each input p >= 0 that can be a zero below a fraction: 1 / -0 is -inf."""
+    closed = {a.name for a in arguments if a.domain.low == 0 and a.domain.low_closed and not a.domain.index}
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        if t.op == "div":
+            made = div(made.args[0], _unsigned(made.args[1], closed)) if made.op == "div" else made
+        done[t] = made
+    return done[term]
+
+
+def _unsigned(factor: Term, closed: set[str]) -> Term:
+    if factor.op in ("var", "row") and name_of(factor) in closed:
+        return node("abs", (factor,))
+    if factor.op == "mul" and factor.args[0] is not factor.args[1]:
+        return node("mul", (_unsigned(factor.args[0], closed), _unsigned(factor.args[1], closed)))
+    return factor
 
 
 def _zero(r: Range) -> bool:

@@ -78,6 +78,9 @@ def plus(a: Term, b: Term) -> Term:
         return times(TWO, a)
     if neg(a) is b or neg(b) is a:
         return ZERO
+    if is_const(b) and a.op in ("add", "sub") and is_const(a.args[1]):
+        last = number(a.args[1]) if a.op == "add" else -number(a.args[1])
+        return add(a.args[0], const(last + number(b)))
     if _guarded(a) and _guarded(b) and a.args[0] is b.args[0]:
         return _when(a.args[0], plus(a.args[1], b.args[1]))
     return add(a, b)

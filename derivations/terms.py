@@ -434,12 +434,18 @@ _INFIX: Mapping[str, tuple[str, int]] = {
 }
 
 
+def _digits(value: Fraction) -> str:
+    """A fraction where it is short, else the shortest decimals of the float it is."""
+    text = str(value)
+    return text if len(text) <= 12 or Fraction(float(value)) != value else repr(float(value))
+
+
 def show(term: Term) -> str:
     """The term in the notation that users type; brackets show every association that matters."""
 
     def go(t: Term, outer: int) -> str:
         if t.op == "const":
-            text = str(number(t))
+            text = _digits(number(t))
             return f"({text})" if outer > 0 and (number(t) < 0 or "/" in text) else text
         if t.op in ("var", "label"):
             return name_of(t)
@@ -450,7 +456,7 @@ def show(term: Term) -> str:
         if t.op == "at":
             return f"{go(t.args[0], 9).replace('[k]', '')}[{go(t.args[1], 0)}]"
         if t.op == "neg":
-            text = "-" + go(t.args[0], 3)
+            text = "-" + go(t.args[0], 2)
             return f"({text})" if outer > 1 else text
         if t.op in _INFIX:
             sign, level = _INFIX[t.op]

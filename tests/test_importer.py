@@ -40,7 +40,7 @@ def build(make: Any) -> Any:
          "-sum(t[k]*log(exp(x[k])/sum(exp(x[k]))))"),
         (lambda: -sp.log(sp.exp(X[Y]) / Sum(sp.exp(X[J]), J)), "-log(exp(x[y])/sum(exp(x[k])))"),
         (lambda: -Z * sp.log(sigmoid(A)) - (1 - Z) * sp.log(1 - sigmoid(A)),
-         "-(z*log(sigmoid(a))) - (1 - z)*log(1 - sigmoid(a))"),
+         "-z*log(sigmoid(a)) - (1 - z)*log(1 - sigmoid(a))"),
         (lambda: (A - Z) ** 2 / 2, "(a - z)**2/2"),
         (lambda: sp.sqrt(A) / sp.sqrt(Z), "sqrt(a)/sqrt(z)"),
         (lambda: Sum(X[K] * sp.KroneckerDelta(K, Y), K) / classes, "sum(x[k]*onehot(y))/C"),
