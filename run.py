@@ -1,7 +1,7 @@
 """Set up and run, on a machine that has only Python, a C compiler and git.
 
     python3 run.py demo     derive, regenerate and check every loss; show a derivation and its accuracy
-    python3 run.py test     run the tests
+    python3 run.py test     run the tests; `test -m heavy` runs those that take minutes
     python3 run.py types    check the types
 
 Each makes what it needs in .venv, once; afterwards `.venv/bin/lossmith` is the command line.
@@ -37,21 +37,22 @@ def demo(_: list[str]) -> int:
     """The main job, from formulas to checked kernels."""
     install("")
     lossmith = str(BIN / "lossmith")
+    dtypes = ("--dtype", "float16", "--dtype", "float32", "--dtype", "float64")
     return (
         step("Derive every loss and write its kernels", lossmith, "generate")
         or step("Check that what is committed is what the formulas give", lossmith, "generate", "--check")
         or step("One derivation", lossmith, "derive", "sigmoid_cross_entropy")
         or step("Its gradient", lossmith, "derive", "sigmoid_cross_entropy", "--of", "gradient")
-        or step("How accurate the kernels are", lossmith, "audit", "sigmoid_cross_entropy", "--target", "np")
+        or step("How accurate the kernels are", lossmith, "audit", "sigmoid_cross_entropy", "--target", "np", *dtypes)
     )
 
 
 def test(arguments: list[str]) -> int:
-    """The tests, on every core; arguments go to pytest."""
+    """The tests, on every core; arguments go to pytest (`-m heavy`: those that take minutes)."""
     install("[test]")
     # One thread for each process: the processes already fill the cores.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    return step("Tests", str(BIN / "python"), "-m", "pytest", *(arguments or ["-n", "auto"]), environment=environment)
+    return step("Tests", str(BIN / "python"), "-m", "pytest", "-n", "auto", *arguments, environment=environment)
 
 
 def types(arguments: list[str]) -> int:

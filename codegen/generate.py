@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import json
 import multiprocessing
 import os
 import signal
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lossmith.codegen import provenance
+from lossmith.codegen import provenance, whole
 from lossmith.codegen.provenance import Status
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.write import WriteError, write_all
@@ -26,7 +25,6 @@ from lossmith.derivations import catalogue
 
 TARGETS = ("np", "pt", "cu")
 FOLDERS = (*TARGETS, "md", "tex")
-MANIFEST = "manifest.json"
 Progress = Callable[[str], None]
 
 
@@ -79,16 +77,17 @@ def generate(names: Iterable[str] | None = None, targets: Sequence[str] = TARGET
             if files.setdefault(path, text) != text:
                 raise GenerateError(f"{owners[path]} and {task.unit} both write {path}, and differ")
             owners.setdefault(path, task.unit)
-    whole = names is None
-    if whole:
-        files |= _catalogue_files(targets)
+    everything = names is None
+    if everything:
+        files |= whole.files(targets)
     root = Path(out)
     units = tuple(t.unit for t in tasks)
     if check:
         findings = [s for path, text in files.items() if not (s := _status(root, path, text)).fresh]
-        return Result(units, findings=tuple(findings + (leftovers(root, files, targets) if whole else [])), texts=files)
-    if not whole:
-        files |= _package_files(root, targets)
+        findings += leftovers(root, files, targets) if everything else []
+        return Result(units, findings=tuple(findings), texts=files)
+    if not everything:
+        files |= whole.missing_packages(root, targets)
     for path, text in files.items():
         if (found := _status(root, path, text)).kind in ("not written by lossmith", "not readable"):
             raise GenerateError(f"{found.path} is {found.kind}: move it away, or name another place with -o")
@@ -201,36 +200,11 @@ def _pages(derivations: Sequence[Any]) -> list[tuple[str, str, str]]:
     return [("md", "<!--", unit_markdown(derivations)), ("tex", "%", unit_latex(derivations))]
 
 
-def _catalogue_files(targets: Sequence[str]) -> dict[str, str]:
-    """What belongs to the catalogue as a whole: the manifest, and the packages' `__init__.py`."""
-    units = [catalogue.describe(u) for name in catalogue.names() for u in catalogue.units(name)]
-    manifest = {"units": units}
-    return {MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=True) + "\n"} | {
-        path: text for t in targets if (found := PACKAGES.get(t)) for path, text in [found]
-    }
-
-
-def _package_files(root: Path, targets: Sequence[str]) -> dict[str, str]:
-    """The packages' `__init__.py` where a part of the catalogue is written to a new directory."""
-    found = [PACKAGES[t] for t in targets if t in PACKAGES]
-    return {path: text for path, text in found if not (root / path).exists()}
-
-
-_INIT = (
-    '"""{0}, written by lossmith: `lossmith list` says what there is.\n\n'
-    'Each module stands alone: it imports {1}.\n"""\n'
-)
-PACKAGES = {
-    "np": ("np/__init__.py", _INIT.format("NumPy kernels", "NumPy and nothing else")),
-    "pt": ("pt/__init__.py", _INIT.format("PyTorch functions and modules", "torch and nothing else")),
-}
-
-
 def _status(root: Path, path: str, text: str) -> Status:
     shown = (root / path).as_posix()
-    if path == MANIFEST or path.endswith("__init__.py"):
+    if path == whole.MANIFEST or path.endswith("__init__.py"):
         found = provenance.status(root / path, text, shown)
-        return found if found.fresh else Status(shown, found.kind, "lossmith generate")
+        return found if found.fresh else Status(shown, found.kind, whole.COMMAND)
     return provenance.status(root / path, text, shown)
 
 

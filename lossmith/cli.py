@@ -90,8 +90,9 @@ def _add_audit(commands: Commands) -> None:
     add = commands.add_parser("audit", help="measure a generated function against exact arithmetic")
     add.add_argument("loss", metavar="LOSS", help="a name that `lossmith list` prints")
     add.add_argument("--target", choices=("np", "pt", "cu"), default="np", help="whose kernels (default: np)")
-    add.add_argument("--dtype", choices=("float16", "bfloat16", "float32", "float64"), default="float32")
-    add.add_argument("--tier", choices=("fast", "accurate"), default="fast")
+    add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
+                     help="may be repeated; default: float32")
+    add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")
     add.add_argument("--exhaustive", action="store_true", help="every number of a 16-bit format")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,
                      help="exit 1 where the worst error is larger: 4ulp (default: the contract)")

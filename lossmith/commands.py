@@ -72,9 +72,9 @@ def _print_derivation(derivation: Derivation, form: str) -> None:
 
 def _formatted(derivation: Derivation, form: str) -> str:
     if form == "html":
-        from lossmith.pages import page
+        from lossmith.derivations.typeset.html import derivation_html
 
-        return page(derivation)
+        return derivation_html(derivation)
     if form == "json":
         from lossmith.derivations.typeset.json import derivation_json
 
@@ -133,10 +133,13 @@ def run_audit(options: argparse.Namespace) -> int:
     """The accuracy of generated kernels, measured; a finding where the contract, or --fail-over, is broken."""
     catalogue.load(options.loss)  # before what is slow to import: a wrong name should be quick to learn of
     from lossmith.audit.adapters import Unavailable
+    from lossmith.audit.result import Result
     from lossmith.audit.run import audit
 
     try:
-        result = audit(options.loss, options.target, options.dtype, options.tier, exhaustive=options.exhaustive)
+        result = Result(tuple(
+            report for dtype in options.dtype or ["float32"] for tier in options.tier or ["fast"]
+            for report in audit(options.loss, options.target, dtype, tier, exhaustive=options.exhaustive).reports))
     except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from None
     if options.json:

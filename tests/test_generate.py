@@ -87,6 +87,18 @@ def test_the_manifest_describes_the_catalogue(tmp_path: Path, monkeypatch: pytes
     assert [u["name"] for u in units] == list(result.units)
 
 
+def test_the_identities_are_checked_like_any_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "build", lambda task: {})
+    generate(None, targets=["np"], out=tmp_path)
+    page = tmp_path / "md/identities.md"
+    text = page.read_text(encoding="utf-8")
+    assert "two classes" in text and (tmp_path / "tex/identities.tex").is_file()
+    assert generate(None, targets=["np"], out=tmp_path, check=True).findings == ()
+    page.write_text(text.replace("two classes", "three classes"), encoding="utf-8")
+    (found,) = generate(None, targets=["np"], out=tmp_path, check=True).findings
+    assert (found.path, found.kind) == (page.as_posix(), "edited by hand") and "lossmith generate" in found.remedy
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     run = subprocess.Popen([sys.executable, "-m", "lossmith", "generate", "--jobs", "2", "-o", "out"], cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from lossmith.codegen.generate import generate
 
 FOLDERS = {"lossmith": "", "derivations": "derivations", "codegen": "codegen", "audit": "audit",
            "templates": "templates", "generated": "generated"}
@@ -50,6 +52,12 @@ def test_the_wheel_holds_every_module_and_template(wheel: Path) -> None:
     assert committed_layout() - held == set()
 
 
+def test_templates_are_held_at_every_depth(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {"lossmith/templates/np/row.py.j2", "lossmith/templates/cu/device/rows.j2",
+            "lossmith/templates/cu/host/cuda_on_host.h"} <= held
+
+
 def test_nothing_generic_leaks_into_site_packages(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"lossmith"}
@@ -62,21 +70,38 @@ def test_every_subpackage_is_listed() -> None:
     assert there - listed == set()
 
 
-def test_the_wheel_works_from_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command `lossmith` of a virtual environment that has the wheel, and what lossmith needs from here."""
+    place = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    site = Path(subprocess.run([str(place / "bin/python"), "-c", "import site; print(site.getsitepackages()[0])"],
+                               capture_output=True, text=True, check=True).stdout.strip())
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); sys.meta_path[:] = [f for f in sys.meta_path "
-        "if 'editable' not in repr(f).lower()]\n"
-        "import lossmith; assert lossmith.__file__.startswith(sys.argv[1]), lossmith.__file__\n"
-        "from lossmith.cli import main; sys.exit(main(sys.argv[2:]))"
-    )
-    for arguments in (["list"], ["derive", "mean_squared_error"],
-                      ["generate", "mean_squared_error", "--target", "np", "--target", "cu", "-o", "out"]):
-        said = subprocess.run([sys.executable, "-c", script, str(tmp_path / "site"), *arguments], cwd=tmp_path,
-                              capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=False)
+        archive.extractall(site)
+    # The packages are lent, without the .pth files among which lossmith itself may be an editable one.
+    (site / "lent.pth").write_text("\n".join(site_of(name) for name in ("numpy", "sympy")) + "\n", encoding="utf-8")
+    return place / "bin/python"
+
+
+def site_of(package: str) -> str:
+    found = importlib.util.find_spec(package)
+    assert found is not None and found.origin is not None
+    return str(Path(found.origin).parent.parent)
+
+
+def test_the_wheel_works_from_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    for arguments in (["-c", "import lossmith; print(lossmith.__file__)"], ["-m", "lossmith", "list"],
+                      ["-m", "lossmith", "derive", "mean_squared_error"],
+                      ["-m", "lossmith", "generate", "mean_squared_error", "-o", "out"],
+                      ["-m", "lossmith", "generate", "mean_squared_error", "-o", "out", "--check"]):
+        said = subprocess.run([str(installed), *arguments], cwd=tmp_path, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": ""}, check=False)
         assert said.returncode == 0, said.stderr
-    assert (tmp_path / "out/np/mean_squared_error.py").is_file()
+        assert str(ROOT) not in said.stdout
+    here = generate(["mean_squared_error"], out=tmp_path / "out", check=True)
+    assert [p.split("/")[0] for p in here.texts] == ["np", "pt", "cu", "cu", "md", "tex"]
+    assert here.findings == (), "the installed lossmith writes other bytes than the checkout"
 
 
 def test_the_version_is_one() -> None:
