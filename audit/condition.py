@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from lossmith.audit.measure import Excuse
-from lossmith.audit.samples import Batch
+from lossmith.audit.samples import SOFT, Batch
 from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
 from lossmith.derivations.domains import Domain
@@ -145,8 +145,12 @@ def _floats(value: Any) -> Doubles:
 
 
 def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
-    """What `measure` asks: the condition of example i, class k. Rows are answered for all classes at once."""
-    domains = {a.name: a.domain for a in subject.given if a.role != "label"}
+    """What `measure` asks: the condition of example i, class k. Rows are answered for all classes at once.
+
+    Hard targets are exact and do not move: a root beside one is no excuse.
+    """
+    moving = ("input", "target") if batch.group == SOFT else ("input",)
+    domains = {a.name: a.domain for a in subject.given if a.role in moving}
     term = subject.outputs[output]
     if batch.classes is None:
         return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)

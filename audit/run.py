@@ -12,7 +12,7 @@ from lossmith.audit.condition import excuse_for
 from lossmith.audit.contract import bound
 from lossmith.audit.measure import Exact, Report, exact, measure
 from lossmith.audit.result import Result
-from lossmith.audit.samples import ROW_CLASSES, SOFT, Batch, elementwise_batches, exhaustive_batches, row_batches
+from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
 from lossmith.derivations.ulp import FORMATS, Format
 
@@ -49,8 +49,8 @@ class Exam:
         limit = bound(output, given.name, fmt, tier, batch.classes)
         head = Report(self.subject.name, output, given.name, fmt.name, tier, batch.group, bound=limit)
         got = given.call(self.subject, output, batch, fmt.name, tier)
-        excuse = excuse_for(self.subject, output, batch, fmt) if batch.group == SOFT else None
-        return measure(got, self.truth(output, number), fmt, limit, head, batch, excuse)
+        return measure(got, self.truth(output, number), fmt, limit, head, batch,
+                       excuse_for(self.subject, output, batch, fmt))
 
 
 def exam(subject: Subject, dtype: str, count: int = 2000, classes: Sequence[int] = ROW_CLASSES,

@@ -91,7 +91,7 @@ def _choices(a: Argument, classes: int, fmt: Format) -> list[Any]:
     if a.domain.unit_sum or is_weights(a.domain):
         zeros = a.domain.low_closed
         return _distributions(classes, fmt) if zeros else [settle(np.ones(classes), fmt, zeros=False)]
-    if math.isfinite(a.domain.high):  # logarithms of probabilities
+    if math.isinf(a.domain.low) and math.isfinite(a.domain.high):  # logarithms of probabilities
         with np.errstate(divide="ignore"):
             return [*(np.log(d) for d in _distributions(classes, fmt)[:2]),
                     np.full(classes, round_fraction(Fraction(-math.log(classes)), fmt)), np.full(classes, math.nan)]
