@@ -48,11 +48,14 @@ def _inward(value: float, argument: Argument | None) -> int:
 
 
 def places_of(term: Term, env: Env, arguments: Sequence[Argument]) -> list[Place]:
-    """Every number that the term reads, labels left out, in the order of first appearance."""
+    """Every number that the term reads, in the order of first appearance.
+
+    Left out: labels, parameters, and what lives in a finite set: those have no neighbours to move to.
+    """
     known = {a.name: a for a in arguments}
     out: list[Place] = []
     for name, op in inputs_of(term):
-        if op == "label":
+        if op == "label" or (name in known and (known[name].domain.values or known[name].role == "parameter")):
             continue
         values = list(env[name]) if op == "row" else [env[name]]
         argument = known.get(name)

@@ -275,3 +275,11 @@ def test_an_anchor_keeps_what_a_ball_loses_and_melts_when_outweighed():
         assert (root.ball * 2 / lack.ball - 1).abs_upper() < arb(2) ** -60
         heavy = anchored.add(anchored.ONE, anchored.exp(anchored.exactly(10**6)))
         assert heavy.anchor == 0
+
+
+def test_what_lives_in_a_finite_set_does_not_move():
+    share = div(t, node("sum", (t,)))
+    got = truth(share, {"t": [0.0, 0.0]}, F64, [argument("t", "{0,1}", "target", "class")])
+    assert all(math.isnan(v) for v in got)
+    assert truth(div(p, p), {"p": 0.0}, F64, [argument("p", "[0,1]")]) == 1
+    assert math.isnan(truth(div(p, p), {"p": 0.0}, F64, [argument("p", "{0,1}")]))
