@@ -50,12 +50,13 @@ def _inward(value: float, argument: Argument | None) -> int:
 def places_of(term: Term, env: Env, arguments: Sequence[Argument]) -> list[Place]:
     """Every number that the term reads, in the order of first appearance.
 
-    Left out: labels, parameters, and what lives in a finite set: those have no neighbours to move to.
+    Left out: labels and parameters, which are given exactly. A target from a finite set moves, as any
+    other that is 0: 0 log 0 is what it is for.
     """
     known = {a.name: a for a in arguments}
     out: list[Place] = []
     for name, op in inputs_of(term):
-        if op == "label" or (name in known and (known[name].domain.values or known[name].role == "parameter")):
+        if op == "label" or (name in known and known[name].role == "parameter"):
             continue
         values = list(env[name]) if op == "row" else [env[name]]
         argument = known.get(name)

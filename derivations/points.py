@@ -238,7 +238,10 @@ def _row(domain: Domain, classes: int, k: int, rng: Generator, fmt: Format, earl
         return round_array(rng.uniform(0, 2, classes) * (rng.random(classes) < 0.8), fmt)
     if domain.values or math.isfinite(domain.low):
         special = np.array([v for v in special_values(domain, fmt) if math.isfinite(v)])
-        return _draw(domain, classes, rng, fmt, special)
+        row = _draw(domain, classes, rng, fmt, special)
+        if domain.values and not row.any():
+            row[rng.integers(classes)] = round_fraction(max(domain.values, key=abs), fmt)  # no label at all is no row
+        return row
     row = logits_row(classes, k, rng, fmt, earlier, infinite and domain.holds(-math.inf))
     if math.isfinite(domain.high):
         # Logarithms of probabilities: a log-softmax, held below the end of the domain.

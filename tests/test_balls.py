@@ -277,9 +277,13 @@ def test_an_anchor_keeps_what_a_ball_loses_and_melts_when_outweighed():
         assert heavy.anchor == 0
 
 
-def test_what_lives_in_a_finite_set_does_not_move():
-    share = div(t, node("sum", (t,)))
-    got = truth(share, {"t": [0.0, 0.0]}, F64, [argument("t", "{0,1}", "target", "class")])
-    assert all(math.isnan(v) for v in got)
+def test_parameters_are_given_exactly_and_do_not_move():
     assert truth(div(p, p), {"p": 0.0}, F64, [argument("p", "[0,1]")]) == 1
-    assert math.isnan(truth(div(p, p), {"p": 0.0}, F64, [argument("p", "{0,1}")]))
+    assert math.isnan(truth(div(p, p), {"p": 0.0}, F64, [argument("p", "[0,1]", "parameter")]))
+
+
+def test_labels_from_a_finite_set_that_are_0_keep_0_log_0():
+    share = div(t, node("sum", (t,)))
+    loss = node("sum", (mul(share, make("log", share)),))
+    assert truth(loss, {"t": [0.0, 1.0, 1.0]}, F64, [argument("t", "{0,1}", "target", "class")]) == -math.log(2)
+    assert math.isnan(truth(loss, {"t": [0.0, 0.0]}, F64, [argument("t", "{0,1}", "target", "class")]))
