@@ -25,7 +25,7 @@ def refusal(text: str, known: object = None) -> FormulaError:
 
 
 @pytest.mark.parametrize(("text", "shown"), [
-    ("-z*log(sigmoid(x)) - (1-z)*log(1-sigmoid(x))", "-(z*log(sigmoid(x))) - (1 - z)*log(1 - sigmoid(x))"),
+    ("-z*log(sigmoid(x)) - (1-z)*log(1-sigmoid(x))", "-z*log(sigmoid(x)) - (1 - z)*log(1 - sigmoid(x))"),
     ("z + x - x*z", "z + x - x*z"),
     ("x - (x - z)", "x - (x - z)"),
     ("max(x, 0, z)", "max(max(x, 0), z)"),

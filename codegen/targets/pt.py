@@ -227,15 +227,13 @@ def _helpers_context(formulas: Iterable[Formula], always: Iterable[str]) -> dict
 
 
 def _guard(argument: Input, anchor: str) -> Guard | None:
-    """The test of a label's range or a target's domain; inputs are not tested: they answer by NaN."""
+    """The test of a label's range or of a domain that is not the whole line; numbers are tested as they come."""
     name = argument.name
     if argument.kind == "label":
         outside = f"({name} < 0) | ({name} >= {anchor}.shape[-1])"
         return Guard(name, True, outside, f"({outside})", f'f"[0, {{{anchor}.shape[-1]}})"')
-    if argument.role != "target":
-        return None
     domain = parse_domain(argument.domain)
-    outside = _outside(name, domain)
+    outside = _outside(name, domain) if argument.kind != "parameter" else ""
     if not outside:
         return None
     per_row = f"({outside}).any(-1)" if argument.kind == "row" else f"({outside})"
