@@ -8,7 +8,7 @@ of it the exact inputs lie, and only there the condition number is the measure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -94,6 +94,12 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
     return condition
 
 
+def _double_root(fmt: Format) -> float:
+    """So many ulps for half an ulp of the inputs happen at a root only, be it one that truth touches and does not
+    cross: a divergence near equality."""
+    return 2.0 ** (fmt.precision / 2)
+
+
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
     """How whole rows move: neighbours against each other, pairs against pairs, a mixture; one way for long rows.
 
@@ -120,10 +126,12 @@ def _held(point: dict[str, Any], moved: dict[str, Any], domains: dict[str, Domai
     return out
 
 
-def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain], fmt: Format) -> Doubles:
-    """For every class at once: the condition where truth changes sign nearby, else 1.
+def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain], fmt: Format,
+                   free: Sequence[str] = ()) -> Doubles:
+    """For every class at once: the condition where truth changes sign or touches zero nearby, else 1.
 
-    The inputs move by half an ulp times powers of two, up to as much as they are themselves.
+    The inputs move by half an ulp times powers of two, up to as much as they are themselves. The
+    inputs in `free` also move alone: where half an ulp of them changes truth beyond `_double_root`.
     """
     here = _floats(balls.truth(term, point))
     unit = ulp_of(np.where(np.isfinite(here), here, 1.0), fmt)
@@ -137,7 +145,13 @@ def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain]
                     crossed |= there * np.sign(here) <= 0
                     if power == 0:
                         condition = np.fmax(condition, np.abs(there - here) / unit)
-    return np.where(crossed, condition, 1.0)
+    touched = np.ones(here.shape)
+    for moves in _patterns_of_rows(point, list(free)) if free else []:
+        there = _floats(balls.truth(term, _held(point, _shifted(point, moves, 1.0, fmt), domains)))
+        with np.errstate(all="ignore"):
+            touched = np.fmax(touched, np.abs(there - here) / unit)
+    condition = np.fmax(condition, touched)
+    return np.where(crossed | (touched > _double_root(fmt)), condition, 1.0)
 
 
 def _floats(value: Any) -> Doubles:
@@ -154,11 +168,12 @@ def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excu
     term = subject.outputs[output]
     if batch.classes is None:
         return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)
+    free = [a.name for a in subject.given if a.role == "input"]
     known: dict[int, Doubles] = {}
 
     def answer(i: int, k: int | None) -> float:
         if i not in known:
-            known[i] = row_conditions(term, batch.point(i), domains, fmt)
+            known[i] = row_conditions(term, batch.point(i), domains, fmt, free)
         return float(known[i][k or 0])
 
     return answer

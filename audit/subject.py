@@ -10,8 +10,7 @@ from functools import cache
 from lossmith.codegen.lower import output_name
 from lossmith.derivations import catalogue
 from lossmith.derivations.calculus import derivative
-from lossmith.derivations.derive import orders
-from lossmith.derivations.importer import to_term
+from lossmith.derivations.derive import licensed_definition, orders
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term, varies
 from lossmith.derivations.ulp import Format, round_fraction
@@ -73,8 +72,12 @@ class Subject:
 
 
 def subject_of(unit: Unit) -> Subject:
-    """A unit with the loss, its gradients and its second derivatives, differentiated from the definition."""
-    definition = to_term(unit.formula)
+    """A unit with the loss, its gradients and its second derivatives, differentiated from the definition.
+
+    Where the domain licenses unit sums, from the definition with those sums put in: the same
+    function on every distribution, and the one whose gradient is promised.
+    """
+    definition = licensed_definition(unit)[2]
     return Subject(unit, {output_name(o): derivative(definition, o, unit.arguments) for o in orders(unit)})
 
 

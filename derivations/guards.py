@@ -7,6 +7,7 @@ a target of 0 against an infinite loss), the product must absorb the infinity.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
@@ -23,20 +24,42 @@ def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
     done: dict[Term, Term] = {}
     for t in walk(term):
         made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
-        if t.op == made.op and t.op in ("mul", "div"):
-            made = _guarded(made, known[t.args[0]], known[t.args[1]])
+        if made.op == "div" and _is_guard(made.args[0]):
+            condition, zero, top = made.args[0].args  # 0 / 0 again, one division further down
+            made = node("where", (condition, zero, div(top, made.args[1])))
+        elif t.op == made.op and t.op in ("mul", "div"):
+            made = _guarded(made, known[t.args[0]], known[t.args[1]], known)
+        elif _is_guard(made) and _is_guard(made.args[2]) and made.args[0] is made.args[2].args[0]:
+            made = made.args[2]
         done[t] = made
     return done[term]
 
 
-def _guarded(t: Term, first: Range, second: Range) -> Term:
+def _is_guard(t: Term) -> bool:
+    return t.op == "where" and t.args[1] is ZERO and t.args[0].op == "and" and all(
+        c.op == "eq" and c.args[1] is ZERO for c in t.args[0].args)
+
+
+def _guarded(t: Term, first: Range, second: Range, known: Mapping[Term, Range]) -> Term:
     if t.op == "div":
         return _guarded_quotient(t) if _zero(first) and _zero(second) else t
     if _zero(first) and _infinite(second) and not _infinite(first):
-        return node("absorb", t.args)
+        return node("absorb", (t.args[0], _without_nan(t.args[1], known)))
     if _zero(second) and _infinite(first) and not _infinite(second):
-        return node("absorb", (t.args[1], t.args[0]))
+        return node("absorb", (t.args[1], _without_nan(t.args[0], known)))
     return t
+
+
+def _without_nan(factor: Term, known: Mapping[Term, Range]) -> Term:
+    """The infinite factor of a product with 0, its inf - inf replaced by a gap: 0 times it is 0 still."""
+    if factor.op not in ("add", "sub"):
+        return factor
+    a, b = (_without_nan(x, known) for x in factor.args)
+    if factor.op == "sub" and set(factor.args) <= set(known):
+        one, other = (known[x] for x in factor.args)
+        if (one[0] == other[0] == -math.inf) or (one[1] == other[1] == math.inf):
+            return node("gap", (a, b))
+    return node(factor.op, (a, b))
 
 
 def _guarded_quotient(t: Term) -> Term:
@@ -67,7 +90,7 @@ def pass_nan(term: Term, arguments: tuple[Argument, ...]) -> Term:
             condition, a, b = made.args
             read = set(leaves(condition))
             turned = _negation(condition)
-            if turned is not None and not read <= set(leaves(b)) and read <= set(leaves(a)):
+            if turned is not None and len(read & set(leaves(a))) > len(read & set(leaves(b))):
                 made = node("where", (turned, b, a))
         done[t] = made
     return done[term]
