@@ -113,7 +113,8 @@ def origin_of(unit: Unit, found: Sequence[Derivation]) -> Origin:
 
 def why_stable(found: Sequence[Derivation]) -> str:
     """Why the forms are stable, in a few sentences; what remains is said, not left out."""
-    safe, may = [], []
+    safe: list[str] = []
+    may: list[str] = []
     for d in found:
         domains = {a.name: a.domain for a in d.arguments}
         (may if may_cancel(d.form.term, domains) else safe).append(output_name(d.order))

@@ -220,7 +220,7 @@ class Block:
             self.writer.helpers.add("rest")
             self.out.append(f"{f.name}_rest = _rest({f.name}_peak, {f.name}_below, {f.name}_ties)")
             self.per_row += [f"{f.name}_peak", f"{f.name}_rest"]
-        self.per_row += [safe(part.name) for part in (*stage.slots, *stage.captures)]
+        self.per_row += [safe(slot.name) for slot in stage.slots] + [safe(capture.name) for capture in stage.captures]
         for let in stage.after:
             self._let(let)
 
