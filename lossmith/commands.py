@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from lossmith.derivations import catalogue
 from lossmith.errors import EXIT_FINDING, EXIT_WELL, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from lossmith.codegen.provenance import Status
     from lossmith.derivations.derivation import Derivation
 
 
@@ -95,10 +97,10 @@ def run_generate(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({
             "units": list(result.units), "written": list(result.written), "unchanged": len(result.unchanged),
-            "stale": [{"path": s.path, "why": s.kind, "type": s.remedy} for s in result.findings],
+            "stale": [{"path": s.path, "why": s.kind, "type": _typed(s.remedy, options)} for s in result.findings],
         })
     elif options.check:
-        _print_findings(result.findings, len(result.texts))
+        _print_findings(result.findings, len(result.texts), options)
     else:
         for path in result.written:
             print(f"{options.output}/{path}")
@@ -106,11 +108,19 @@ def run_generate(options: argparse.Namespace) -> int:
     return EXIT_FINDING if result.findings else EXIT_WELL
 
 
-def _print_findings(findings: Iterable[Any], total: int) -> None:
-    rows = [(s.path, s.kind, s.remedy) for s in findings]
-    if rows:
-        _print_table([("file", "what happened", "type"), *rows])
-    print(f"{len(rows)} of {total} files are not up to date" if rows else f"{total} files are up to date")
+def _typed(remedy: str, options: argparse.Namespace) -> str:
+    """What to type, with the place that was asked for where it is not the usual one."""
+    place = f" -o {shlex.quote(options.output)}" if options.output != "generated" else ""
+    return remedy + place if "lossmith generate" in remedy else remedy
+
+
+def _print_findings(findings: Sequence[Status], total: int, options: argparse.Namespace) -> None:
+    if not findings:
+        print(f"{total} files are up to date")
+        return
+    _print_table([("file", "what happened", "type"), *((s.path, s.kind, _typed(s.remedy, options)) for s in findings)])
+    all_of_them = _typed(f"lossmith generate {shlex.join(options.names)}".rstrip(), options)
+    print(f"{len(findings)} of {total} files are not up to date; for all of them type: {all_of_them}")
 
 
 def run_stabilize(options: argparse.Namespace) -> int:

@@ -31,16 +31,14 @@ def test_hash_seed_locale_and_processes_change_no_byte(command: Run, tmp_path: P
         assert str(tmp_path).encode() not in text
 
 
-def test_generated_modules_stand_alone(command: Run, tmp_path: Path) -> None:
-    said = command("generate", "mean_squared_error", "--target", "np", "-o", "out")
-    assert said.returncode == 0, said.stderr
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (tmp_path / "out/np/mean_squared_error.py").rename(alone / "mean_squared_error.py")
-    script = ("import sys, mean_squared_error as m; print(float(m.loss(3.0, 1.0)));"
-              "print([n for n in ('lossmith', 'sympy', 'flint') if n in sys.modules])")
-    found = subprocess.run([sys.executable, "-c", script], cwd=alone, capture_output=True, text=True, check=False)
-    assert found.stdout.split("\n")[:2] == ["4.0", "[]"], found.stderr
+@pytest.mark.heavy
+def test_the_whole_catalogue_is_the_same_under_any_hash_seed_and_locale(command: Run, tmp_path: Path) -> None:
+    one = command("generate", "-o", "one", PYTHONHASHSEED="1", LC_ALL="C", TZ="Asia/Tokyo", PYTHONUTF8="0")
+    two = command("generate", "-o", "two", PYTHONHASHSEED="4242", LC_ALL="C.UTF-8", LANG="tr_TR.UTF-8")
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    first, second = everything(tmp_path / "one"), everything(tmp_path / "two")
+    assert list(first) == list(second)
+    assert [name for name in first if first[name] != second[name]] == []
 
 
 def test_unknown_targets_are_refused_before_any_work() -> None:

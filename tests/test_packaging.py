@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -70,18 +71,17 @@ def test_every_subpackage_is_listed() -> None:
     assert there - listed == set()
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command `lossmith` of a virtual environment that has the wheel, and what lossmith needs from here."""
-    place = tmp_path_factory.mktemp("venv")
+def environment(wheel: Path, place: Path) -> tuple[Path, Path]:
+    """A virtual environment that has the wheel, and what lossmith needs from here: its Python, and where it lies."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
-    site = Path(subprocess.run([str(place / "bin/python"), "-c", "import site; print(site.getsitepackages()[0])"],
+    python = place / "bin/python"
+    site = Path(subprocess.run([str(python), "-c", "import site; print(site.getsitepackages()[0])"],
                                capture_output=True, text=True, check=True).stdout.strip())
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     # The packages are lent, without the .pth files among which lossmith itself may be an editable one.
     (site / "lent.pth").write_text("\n".join(site_of(name) for name in ("numpy", "sympy")) + "\n", encoding="utf-8")
-    return place / "bin/python"
+    return python, site / "lossmith"
 
 
 def site_of(package: str) -> str:
@@ -90,18 +90,46 @@ def site_of(package: str) -> str:
     return str(Path(found.origin).parent.parent)
 
 
-def test_the_wheel_works_from_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    for arguments in (["-c", "import lossmith; print(lossmith.__file__)"], ["-m", "lossmith", "list"],
-                      ["-m", "lossmith", "derive", "mean_squared_error"],
-                      ["-m", "lossmith", "generate", "mean_squared_error", "-o", "out"],
-                      ["-m", "lossmith", "generate", "mean_squared_error", "-o", "out", "--check"]):
-        said = subprocess.run([str(installed), *arguments], cwd=tmp_path, capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": ""}, check=False)
+def lossmith(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(python), "-m", "lossmith", *arguments], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": ""}, timeout=300, check=False)
+
+
+def test_the_wheel_works_from_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    python, _ = environment(wheel, tmp_path / "venv")
+    for arguments in (["list"], ["derive", "mean_squared_error"], ["generate", "mean_squared_error", "-o", "out"]):
+        said = lossmith(python, tmp_path, *arguments)
         assert said.returncode == 0, said.stderr
         assert str(ROOT) not in said.stdout
     here = generate(["mean_squared_error"], out=tmp_path / "out", check=True)
     assert [p.split("/")[0] for p in here.texts] == ["np", "pt", "cu", "cu", "md", "tex"]
     assert here.findings == (), "the installed lossmith writes other bytes than the checkout"
+
+
+def test_check_tells_a_formula_from_a_template_from_an_edit(wheel: Path, tmp_path: Path) -> None:
+    python, site = environment(wheel, tmp_path / "venv")
+    names = ("mean_squared_error", "information")
+    assert lossmith(python, tmp_path, "generate", *names, "-o", "out").returncode == 0
+    loss = site / "derivations/losses/mean_squared_error.py"
+    loss.write_text(loss.read_text(encoding="utf-8").replace("** 2", "** 4"), encoding="utf-8")
+    template = site / "templates/np/checks.py.j2"
+    template.write_text(template.read_text(encoding="utf-8") + "{# more #}", encoding="utf-8")
+    edited = tmp_path / "out/cu/information.cu"
+    edited.write_text(edited.read_text(encoding="utf-8") + "// faster\n", encoding="utf-8")
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*")}
+    said = lossmith(python, tmp_path, "generate", *names, "-o", "out", "--check", "--json")
+    assert said.returncode == 1, said.stderr
+    found = {s["path"].removeprefix("out/"): (s["why"], s["type"]) for s in json.loads(said.stdout)["stale"]}
+    one, two = (f"lossmith generate {name} -o out" for name in names)
+    assert found == {
+        "np/mean_squared_error.py": ("formula changed, template changed", one),
+        **dict.fromkeys(("pt/mean_squared_error.py", "cu/mean_squared_error.cu", "cu/mean_squared_error.h",
+                         "md/mean_squared_error.md", "tex/mean_squared_error.tex"), ("formula changed", one)),
+        "np/information.py": ("template changed", two),
+        "cu/information.cu": (
+            "edited by hand", f"move the edit to derivations/losses/information.py or to the template, then {two}"),
+    }
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*")} == before
 
 
 def test_the_version_is_one() -> None:
