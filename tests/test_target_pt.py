@@ -534,7 +534,7 @@ def test_text_of_a_module_is_plain() -> None:
         assert first == second and first.comment == "#" and first.path == f"pt/{build().origin.unit}.py"
         lines = first.body.splitlines()
         imports = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
-        assert imports <= {"__future__", "collections", "math", "typing", "torch"}
+        assert imports <= {"__future__", "collections", "inspect", "math", "typing", "torch"}
         assert max(map(len, lines)) <= 120
         compile(first.body, first.path, "exec", dont_inherit=True)
 

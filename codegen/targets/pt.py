@@ -21,8 +21,9 @@ from lossmith.derivations.domains import Domain, parse_domain
 WIDTH = 120  # columns of a generated line
 BLOCK = 32768  # elements of a block, for each thread
 OPTIONS = ("reduction", "tier", "dim")
-RESERVED = frozenset({*OPTIONS, "self", "torch", "math", "nn", "inner", "dtype", "values", "trusted", "output", "along",
-                      "tangent", "position", "classes", "training", "forward", "ctx", "Tensor", "Any", "Callable"})
+RESERVED = frozenset({*OPTIONS, "self", "torch", "math", "inspect", "nn", "inner", "dtype", "values", "trusted",
+                      "output", "along", "tangent", "position", "classes", "training", "forward", "ctx", "Tensor",
+                      "Any", "Callable"})
 # What a helper of templates/pt/helpers.j2 calls in turn.
 _CALLS: Mapping[str, tuple[str, ...]] = {
     "rest": ("exp_diff", "gap", "below"), "exp_diff": ("gap",),
