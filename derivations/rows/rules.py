@@ -43,6 +43,7 @@ from lossmith.derivations.terms import (
 
 # The root of the smallest normal number of float32: nothing divided by more than this overflows.
 SMALL = const(Fraction(1, 2**63))
+QUARTER = const(Fraction(1, 4))
 
 
 class Holes(Protocol):
@@ -395,6 +396,10 @@ def log_ratio(e: Expr, h: Holes) -> Term | None:
                     p, w = forms.share(a, lse), h.hole(logs[0].args[0])
                     apart = add(make("log", w), add(forms.gap(a, lse), forms.tail(lse)))
                     ratio = node("where", (node("gt", (p, SMALL)), make("log", div(w, p)), apart))
+                    # Above one half p rounds away what it lacks to 1; w - p = (w - 1) + (1 - p) keeps it.
+                    beyond = div(add(sub(w, const(1)), forms.others(a, lse)), p)
+                    large = node("and", (node("gt", (p, HALF)), node("gt", (w, QUARTER))))
+                    ratio = node("where", (large, make("log1p", beyond), ratio))
                     return add(mul(h.hole(c), ratio), h.hole(left))
     return None
 
