@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lossmith.audit.result import Result
     from lossmith.derivations.derivation import Derivation, Order
     from lossmith.derivations.loss import Argument, Unit
+    from lossmith.stabilized import Stabilized
 
 Of = Literal["loss", "gradient", "hessian"]
 OF: tuple[Of, ...] = ("loss", "gradient", "hessian")
@@ -55,8 +56,8 @@ def _differentiable(name: str, where: str, arguments: Sequence[Argument]) -> Non
         raise UsageError(f"{where} has no gradient by '{name}': {did_you_mean(name, names)}")
 
 
-def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -> Derivation:
-    """A stable form of any formula, and how it was found.
+def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -> Stabilized:
+    """A stable form of any formula, how it was found, and with `.compile()` a function that computes it.
 
     formula: as typed in Python, parsed and never evaluated. domain: from each argument to its
     domain ("real", "[0,1]", ...). wrt: the argument whose derivative is wanted instead of the
@@ -73,8 +74,9 @@ def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -
     if wrt is not None:
         _differentiable(wrt, "the formula", unit.arguments)
     from lossmith.derivations.derive import derive as run
+    from lossmith.stabilized import stabilized
 
-    return run(unit, () if wrt is None else (wrt,))
+    return stabilized(run(unit, () if wrt is None else (wrt,)), unit)
 
 
 def audit(unit: str | Callable[..., Any], *arguments: Any, **options: Any) -> Result:

@@ -1,0 +1,59 @@
+"""A formula of the user's own, stabilized and computed with at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lossmith.derivations.derivation import Derivation
+
+import lossmith as lm
+
+BCE = ("log(1 + exp(x)) - x*z", {"x": "real", "z": "[0,1]"})
+
+
+def test_what_is_found_can_be_computed() -> None:
+    found = lm.stabilize(*BCE)
+    assert isinstance(found, Derivation) and found.steps and found.to_latex()
+    f = found.compile("np", dtype="float32")
+    got = f(x=[-20.0, 40.0, 1e4], z=[0.0, 1.0, 1.0])
+    assert got.dtype == np.float32
+    assert got == pytest.approx([2.0611537e-09, 4.2483543e-18, 0.0], rel=3e-7)
+
+
+@pytest.mark.parametrize(("dtype", "tier"), [
+    ("float64", "fast"), ("float16", "fast"), ("float16", "accurate"), ("bfloat16", "fast")])
+def test_every_dtype_and_tier(dtype: str, tier: str) -> None:
+    f = lm.stabilize(*BCE).compile(dtype=dtype, tier=tier)
+    got = f(x=np.linspace(-4, 4, 9), z=0.25)
+    assert got.dtype.name == dtype and got.shape == (9,)
+    wanted = np.logaddexp(0, np.linspace(-4, 4, 9)) - 0.25 * np.linspace(-4, 4, 9)
+    assert got.astype(np.float64) == pytest.approx(wanted, rel={"bfloat16": 4e-3, "float16": 5e-4}.get(dtype, 1e-15))
+
+
+def test_a_derivative_is_computed_in_its_own_right() -> None:
+    gradient = lm.stabilize(*BCE, wrt="x").compile("np", "float32")
+    assert float(gradient(x=20.0, z=1.0)) == pytest.approx(-2.0611537e-09, rel=3e-7)
+
+
+def test_what_cannot_be_compiled_is_one_line() -> None:
+    found = lm.stabilize("log(1 + exp(x))", {"x": "real"})
+    for options, said in (({"target": "c"}, "no way to compile for 'c'"), ({"dtype": "float23"}, "'float32'"),
+                          ({"tier": "slow"}, "fast, accurate")):
+        with pytest.raises(ValueError, match=said):
+            found.compile(**options)
+    f = found.compile()
+    with pytest.raises(TypeError, match="no argument 'y'"):
+        f(y=1.0)
+    with pytest.raises(TypeError, match="'x' is missing"):
+        f()
+
+
+def test_domains_hold_for_what_is_computed() -> None:
+    f = lm.stabilize("-log(p)", {"p": "[0,1]"}).compile()
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], but it holds 1.5"):
+        f(p=[0.5, 1.5])
+
+
+def test_names_that_numpy_code_uses_are_safe() -> None:
+    f = lm.stabilize("exp(state) + work", {"state": "real", "work": "real"}).compile("np", "float64")
+    assert float(f(state=0.0, work=1.0)) == 2.0
