@@ -53,7 +53,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "log1pmx": ("in_double", "select"), "expm1mx": ("in_double", "select"),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
     "absorb": (), "gap": (), "select": (),
-    "in_double": (), "each": (), "vanish": (), "total": (), "below": ("total", "select"),
+    "in_double": (), "each": (), "vanish": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
 
