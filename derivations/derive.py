@@ -100,6 +100,8 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
     engine = row_engine if unit.shape == "row" else search
     found, form = engine.stabilize(start, arguments, order=order)
     steps = [*first, *found]
+    if first and found:  # the derivative as it was written measures what the first rule found
+        steps[len(first) - 1] = dataclasses.replace(first[-1], error_after=found[0].error_before)
     for rule, change, reason, latex in LAST:
         made = change(form.term, arguments)
         if made is not form.term:

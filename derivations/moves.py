@@ -56,7 +56,7 @@ class Move:
 
     @staticmethod
     def guard(before: Term, after: Term) -> Move:
-        words = "a product with a factor 0 is 0, the limit of the definition, where the other factor is infinite"
+        words = "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit of the definition"
         latex = r"0 \cdot \infty = 0 \text{, the limit of the definition}"
         return Move("absorb-infinity", words, latex, before, after, before, after)
 

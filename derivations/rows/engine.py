@@ -6,10 +6,12 @@ scalar search takes; every other formula goes through the algebra of rows.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lossmith.derivations.derivation import Evidence, Order, StableForm, Step
+from lossmith.derivations.derivation import Evidence, Measurement, Order, StableForm, Step
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import divergence
@@ -70,10 +72,20 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
     else:
         _algebraic(path, order)
     safe = guard(path.term, path.arguments)
-    path.move("absorb-infinity", safe, path.term, safe, "a factor 0 beside an infinite one gives 0, the limit",
-              r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
+    path.move("absorb-infinity", safe, path.term, safe,
+              "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit", r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
               Evidence("proved", "the products agree wherever both factors are finite"))
-    return tuple(path.steps), _form(path, order, dtype)
+    return _measured(path, dtype), _form(path, order, dtype)
+
+
+def _measured(path: Path, dtype: str) -> tuple[Step, ...]:
+    """The steps with the error of the whole expression before and after each."""
+    known: dict[Term, Measurement] = {}
+    for s in path.steps:
+        for t in (s.before, s.after):
+            if t not in known:
+                known[t] = measure(t, path.definition, path.arguments, dtype, math.inf)[0]
+    return tuple(dataclasses.replace(s, error_before=known[s.before], error_after=known[s.after]) for s in path.steps)
 
 
 def _form(path: Path, order: Order, dtype: str) -> StableForm:
