@@ -73,7 +73,8 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
         _algebraic(path, order)
     safe = guard(path.term, path.arguments)
     path.move("absorb-infinity", safe, path.term, safe,
-              "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit", r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
+              "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit",
+              r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
               Evidence("proved", "the products agree wherever both factors are finite"))
     return _measured(path, dtype), _form(path, order, dtype)
 
