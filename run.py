@@ -39,8 +39,8 @@ def demo(_: list[str]) -> int:
     lossmith = str(BIN / "lossmith")
     dtypes = ("--dtype", "float16", "--dtype", "float32", "--dtype", "float64")
     return (
-        step("Derive every loss and write its kernels", lossmith, "generate")
-        or step("Check that what is committed is what the formulas give", lossmith, "generate", "--check")
+        step("Derive every loss, write its kernels, and say which differ from those that stand", lossmith, "generate")
+        or step("Check one as every commit checks all", lossmith, "generate", "--check", "sigmoid_cross_entropy")
         or step("One derivation", lossmith, "derive", "sigmoid_cross_entropy")
         or step("Its gradient", lossmith, "derive", "sigmoid_cross_entropy", "--of", "gradient")
         or step("How accurate the kernels are", lossmith, "audit", "sigmoid_cross_entropy", "--target", "np", *dtypes)
