@@ -97,7 +97,7 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
 def _double_root(fmt: Format) -> float:
     """So many ulps for half an ulp of the inputs happen at a root only, be it one that truth touches and does not
     cross: a divergence near equality."""
-    return 2.0 ** (fmt.precision / 2)
+    return float(2.0 ** (fmt.precision / 2))
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:

@@ -81,7 +81,7 @@ def pass_nan(term: Term, arguments: tuple[Argument, ...]) -> Term:
     """`term` with the branches of `where` ordered so that a NaN in a condition reaches the result.
 
     A comparison with NaN does not hold, so the last branch is taken: it must be the one that reads
-    what the condition reads. The others, where neither does, are left alone.
+    what the condition reads. Where neither does, a third branch is that NaN itself.
     """
     done: dict[Term, Term] = {}
     for t in walk(term):
@@ -92,8 +92,17 @@ def pass_nan(term: Term, arguments: tuple[Argument, ...]) -> Term:
             turned = _negation(condition)
             if turned is not None and len(read & set(leaves(a))) > len(read & set(leaves(b))):
                 made = node("where", (turned, b, a))
+            elif turned is not None and len(lost := _inputs(condition, arguments)) == 1 and not (
+                    lost & (set(leaves(a)) | set(leaves(b)))):
+                made = node("where", (condition, a, node("where", (turned, b, *lost))))
         done[t] = made
     return done[term]
+
+
+def _inputs(term: Term, arguments: tuple[Argument, ...]) -> set[Term]:
+    """The leaves that can be NaN: a parameter is a number."""
+    given = {a.name for a in arguments if a.role != "parameter"}
+    return {t for t in leaves(term) if t.op in ("var", "row") and name_of(t) in given}
 
 
 def _negation(condition: Term) -> Term | None:
