@@ -91,8 +91,13 @@ def _differentiation(definition: Term, start: Term, order: Order) -> tuple[Step,
     if order[-1] == "tangent":
         by, times = f"{order[0]}, along the tangents", "differentiate twice"
     reason = f"{times} the definition by {by}"
-    return (Step("differentiate", definition, start, definition, start, "", reason, rf"\text{{{reason}}}",
+    return (Step("differentiate", definition, start, definition, start, "", reason, _latex(reason),
                  (Evidence("proved", "rules of differentiation"),)),)
+
+
+def _latex(words: str) -> str:
+    """Words as LaTeX text; names of arguments may hold underscores, and nothing else that LaTeX reads."""
+    return r"\text{" + words.replace("_", r"\_") + "}"
 
 
 def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,

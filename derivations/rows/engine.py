@@ -95,9 +95,10 @@ def _form(path: Path, order: Order, dtype: str) -> StableForm:
     remarks = list(path.remarks)
     if error.ulp > target:
         loose = may_cancel(path.term, {a.name: a.domain for a in path.arguments})
-        cause = f"{show(loose[0])} may cancel" if loose else ""
-        cause = f"; {cause}" if excused.ulp > target else f", where the formula itself is ill-conditioned: {cause}"
-        remarks.insert(0, f"{error.ulp:.3g} ulp at {error.where}{cause}")
+        cause = [f"{show(loose[0])} may cancel"] if loose else []
+        if excused.ulp <= target:
+            cause.insert(0, "the formula itself is ill-conditioned there")
+        remarks.insert(0, ", ".join([f"{error.ulp:.3g} ulp at {error.where}", *cause]))
     verdict = "stable" if excused.ulp <= target else "improved" if path.steps else "unchanged"
     return StableForm(path.term, path.definition, path.arguments, order, error, verdict,  # type: ignore[arg-type]
                       "; ".join(remarks))
