@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lossmith.derivations.match import PRODUCTS, Rewrite, at_root, factors, fill, heads, index, rewrites
+from lossmith.derivations.match import PRODUCTS, Rewrite, at_root, build, factors, fill, heads, index, rewrites
 from lossmith.derivations.polynomial import ordered
 from lossmith.derivations.rules import BY_NAME, Rule
-from lossmith.derivations.terms import MACHINE, Term, rebuild, replace, walk
+from lossmith.derivations.terms import MACHINE, Term, is_const, rebuild, replace, walk
 
 # These first: two logistic functions of opposite arguments share one exponential and one square,
 # and an argument of known sign needs no choice.
@@ -61,7 +61,7 @@ def _expand(term: Term) -> list[Rewrite]:
     steps: list[Rewrite] = []
     while True:
         pair = next(rewrites(term, _first), None) if any(t.op == "sigmoid" for t in walk(term)) else None
-        step = pair or _single(term)
+        step = pair or _single(term) or _one_division(term)
         if step is None:
             return steps
         steps.append(step)
@@ -80,21 +80,40 @@ def _single(term: Term) -> Rewrite | None:
     return None
 
 
+def _one_division(term: Term) -> Rewrite | None:
+    """a * (1/b), as an expanded sigmoid leaves it, rounds twice where a/b rounds once."""
+    rule = BY_NAME["one-division"]
+    for t in walk(term):
+        for a, b in (t.args, t.args[::-1]) if t.op == "mul" else ():
+            if b.op == "div" and is_const(b.args[0], 1):
+                result = build("div", a, b.args[1])
+                return Rewrite(rule, term, t, result, replace(term, {t: result}),
+                               tuple(fill(c, {"a": a, "b": b.args[1]}) for c in rule.conditions))
+    return None
+
+
 _lowered: dict[int, Term] = {}
 
 
 def machine(term: Term) -> Term:
     """`term` in the machine's vocabulary: what `expansion` leads to, without the steps."""
+    made = _named_expanded(term)
+    while (step := _one_division(made)) is not None:
+        made = step.after
+    return made
+
+
+def _named_expanded(term: Term) -> Term:
     found = _lowered.get(term.id)
     if found is None:
         rule = SINGLE.get(term.op)
         first = _by_first_rules(term)
         if first is not None:
-            found = machine(first)
+            found = _named_expanded(first)
         elif rule is not None:
-            found = machine(fill(rule.replacement, dict(zip(("a", "b", "c"), term.args)), rule.collected))
+            found = _named_expanded(fill(rule.replacement, dict(zip(("a", "b", "c"), term.args)), rule.collected))
         else:
-            found = rebuild(term, tuple(machine(a) for a in term.args)) if term.args else term
+            found = rebuild(term, tuple(_named_expanded(a) for a in term.args)) if term.args else term
         _lowered[term.id] = found
     return found
 

@@ -15,6 +15,8 @@ RULES = family(
          words="one division instead of two", because=r"\frac ac+\frac bc=\frac{a+b}{c}"),
     rule("factor-quotient-difference", "a/c - b/c", "[a - b]/c", "c != 0", words="one division instead of two",
          because=r"\frac ac-\frac bc=\frac{a-b}{c}"),
+    rule("one-division", "a*(1/b)", "a/b", "b != 0", words="one rounding instead of two",
+         because=r"a \cdot \tfrac1b = \tfrac ab"),
     rule("distribute", "a*(b + c)", "a*b + a*c", words="multiply out", because=r"a(b+c)=ab+ac"),
     rule("distribute-difference", "a*(b - c)", "a*b - a*c", words="multiply out", because=r"a(b-c)=ab-ac"),
     rule("split-quotient", "(a + b)/c", "[a/c] + [b/c]", "c != 0",
