@@ -99,26 +99,46 @@ def _holds(target: Path, text: str) -> bool:
 
 def _stage(target: Path, text: str) -> tuple[Path, int]:
     """The text, complete and synced, in a locked temporary beside `target`."""
+    temporary, handle = _locked_temporary(target)
     try:
-        handle, name = tempfile.mkstemp(SUFFIX, PREFIX, target.parent)
-    except OSError as error:
-        raise WriteError(f"cannot write to {target.parent}: {_reason(error)}; name another place with -o") from None
-    temporary = Path(name)
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX)
         _write(handle, text.encode("utf-8"))
         os.fchmod(handle, 0o666 & ~_umask())
         os.fsync(handle)
     except OSError as error:
-        os.close(handle)
-        temporary.unlink(missing_ok=True)
+        _discard(temporary, handle)
         raise WriteError(f"cannot write {target}: {_reason(error)}") from None
     except BaseException:
-        os.close(handle)
-        temporary.unlink(missing_ok=True)
+        _discard(temporary, handle)
         raise
     return temporary, handle
+
+
+def _locked_temporary(target: Path) -> tuple[Path, int]:
+    """An empty file beside `target` that no sweep takes for an orphan.
+
+    Between its making and its lock, the sweep of another run may remove it: then another is made.
+    """
+    while True:
+        try:
+            handle, name = tempfile.mkstemp(SUFFIX, PREFIX, target.parent)
+        except OSError as error:
+            raise WriteError(f"cannot write to {target.parent}: {_reason(error)}; name another place with -o") from None
+        if fcntl is None:
+            return Path(name), handle
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            swept = os.fstat(handle).st_nlink == 0
+        except OSError as error:
+            _discard(Path(name), handle)
+            raise WriteError(f"cannot lock a file in {target.parent}: {_reason(error)}") from None
+        if not swept:
+            return Path(name), handle
+        os.close(handle)
+
+
+def _discard(temporary: Path, handle: int) -> None:
+    os.close(handle)
+    temporary.unlink(missing_ok=True)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -131,3 +131,19 @@ def test_two_runs_at_once_both_end_well(tmp_path: Path) -> None:
     for name in everything(tmp_path):
         assert (tmp_path / name).read_text(encoding="utf-8") in ("a" * 60, "b" * 60)
     assert everything(tmp_path) == ["f0", "f1", "f2"]
+
+
+def test_a_temporary_that_another_run_swept_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep falls between the making of a temporary and its lock, once."""
+    make, calls = write.tempfile.mkstemp, []
+
+    def swept_at_once(*arguments: object) -> tuple[int, str]:
+        handle, name = make(*arguments)
+        calls.append(name)
+        if len(calls) == 1:
+            assert write.sweep([tmp_path]) == [Path(name)]
+        return handle, name
+
+    monkeypatch.setattr(write.tempfile, "mkstemp", swept_at_once)
+    assert write.write_all(tmp_path, {"f": "text"}) == ["f"]
+    assert len(calls) == 2 and everything(tmp_path) == ["f"]
