@@ -11,7 +11,7 @@ import numpy as np
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.points import is_weights, settle, special_values
-from lossmith.derivations.ulp import Array, Format, round_fraction
+from lossmith.derivations.ulp import Array, Format, round_array, round_fraction
 
 NOTED = (Fraction(0), Fraction(1), Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(19, 20),
          1 - Fraction(1, 2**24), Fraction(1, 2**24))
@@ -84,8 +84,13 @@ def rows(arguments: Sequence[Argument], classes: int, fmt: Format) -> list[dict[
 
 
 def _choices(a: Argument, classes: int, fmt: Format) -> list[Any]:
+    """What one argument can be, every number one of the format: the target must see what truth sees."""
     if a.role == "label":
         return sorted({0, classes - 1})
+    return [round_array(c, fmt) if isinstance(c, np.ndarray) else c for c in _unrounded(a, classes, fmt)]
+
+
+def _unrounded(a: Argument, classes: int, fmt: Format) -> list[Any]:
     if a.axis != "class":
         return [float(v) for v in values_of(a, fmt) if not math.isnan(v)][::23] or [1.0]
     if a.domain.unit_sum or is_weights(a.domain):

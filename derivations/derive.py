@@ -44,8 +44,7 @@ def derive(unit: Unit, order: Order = ()) -> Derivation:
     for name in order:
         unit.argument(name)
     if not order:
-        definition = to_term(unit.formula)
-        return _finish(unit, order, unit.arguments, definition, definition, ())
+        return _of_loss(unit)
     definition, licences, licensed = licensed_definition(unit)
     start = derivative(licensed, order, unit.arguments)
     first = (*licences, *_differentiation(licensed, start, order))
@@ -53,6 +52,12 @@ def derive(unit: Unit, order: Order = ()) -> Derivation:
 
 
 @functools.lru_cache(maxsize=64)
+def _of_loss(unit: Unit) -> Derivation:
+    """Kept, since every gradient of the unit starts from what the loss was licensed to assume."""
+    definition = to_term(unit.formula)
+    return _finish(unit, (), unit.arguments, definition, definition, ())
+
+
 def licensed_definition(unit: Unit) -> tuple[Term, tuple[Step, ...], Term]:
     """The definition, the steps that use a licence of the domain (unit sums), and what they make of it.
 
