@@ -101,14 +101,15 @@ def _double_root(fmt: Format) -> float:
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
-    """How whole rows move: neighbours against each other, pairs against pairs, a mixture; one way for long rows.
+    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture; one way if long.
 
-    Never all classes alike, which a loss of differences does not feel.
+    All classes alike is one way among others: a loss of differences does not feel it.
     """
     rng = np.random.default_rng(0)
     width = max(np.size(point[n]) for n in names)
     classes = np.arange(width)
-    ways = [1 - 2 * (classes % 2), 1 - 2 * (classes // 2 % 2), rng.choice([-1, 1], width)]
+    alone, alike = (classes == 0).astype(int), np.ones(width, dtype=int)  # in equal numbers the other ways cancel
+    ways = [1 - 2 * (classes % 2), alone, alike, 1 - 2 * (classes // 2 % 2), rng.choice([-1, 1], width)]
     out: list[Moves] = []
     for way in ways if width <= LONG else ways[:1]:
         out.append({n: way * (-1) ** m if np.ndim(point[n]) else int(way[0]) for m, n in enumerate(names)})
