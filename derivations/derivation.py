@@ -57,6 +57,9 @@ class StableForm:
     """The term that a kernel computes, what it was derived from, and how accurate it measured.
 
     `verdict`: 'stable', 'improved' or 'unchanged'; `remaining` says in words what is left and why.
+    `error` is the worst over all formats, `errors` has one for each; `before` is the definition's own
+    worst error. `condition`: how many ulp the truth itself moves, at the form's worst point, when an
+    input moves by half an ulp; None where nothing asked for it.
     """
 
     term: Term
@@ -66,6 +69,9 @@ class StableForm:
     error: Measurement | None
     verdict: Literal["stable", "improved", "unchanged"]
     remaining: str = ""
+    errors: tuple[Measurement, ...] = ()
+    before: Measurement | None = None
+    condition: float | None = None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def constants(term: Term) -> list[float]:
 
 
 def judge(definition: Term, arguments: tuple[Argument, ...], fmt: Format, count: int, seed: int,
-          infinite: bool = False) -> Judge:
+          infinite: bool = False, given: Sequence[Term] = ()) -> Judge:
     """A judge on `count` drawn points. With `infinite`, only points with an infinite input or truth."""
     used = {name_of(t) for t in leaves(definition)}
     chosen = [a for a in arguments if a.name in used] or list(arguments)

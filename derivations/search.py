@@ -9,7 +9,7 @@ has gone out of hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -296,9 +296,9 @@ def _all_rewrites(term: Term) -> Iterator[Rewrite]:
                 yield Rewrite(_Collecting("collect", t, found), term, t, found, replace(term, {t: found}), ())
 
 
-def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), seeds: tuple[Term, ...] = (),
-              dtype: str = "float32", time_limit: float = 60.0, work: int = WORK,
-              ) -> tuple[tuple[Step, ...], StableForm]:
+def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), *, seeds: tuple[Term, ...] = (),
+              dtypes: Sequence[str] = ("float32", "float64"), given: Sequence[Term] = (), time_limit: float = 60.0,
+              work: int = WORK) -> tuple[tuple[Step, ...], StableForm]:
     """A stable form of an elementwise formula, and the steps from the definition to it.
 
     definition: a scalar term over `arguments`; order: what it is the derivative of (it sets the
@@ -308,7 +308,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     """
     if definition.sort != "scalar":
         raise ValueError("only a scalar formula can be stabilized here")
-    fmt = FORMATS[dtype]
+    fmt = FORMATS[dtypes[0]]
     target = TARGETS[min(len(order), 2)]
     sight = judge(definition, arguments, fmt, POINTS, 1)
     if not any(True for _ in leaves(definition)) or not sight.count:
