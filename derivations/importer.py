@@ -59,8 +59,8 @@ _FOLDED = frozenset({"max", "min", "and", "or"})  # SymPy takes any number of ar
 
 
 def to_term(formula: Any) -> Term:
-    """The term of a SymPy formula. Raises ImportProblem on what a loss cannot be."""
-    term = _Importer(None).term(sp.sympify(formula))
+    """The term of a SymPy formula (a term is one already). Raises ImportProblem on what a loss cannot be."""
+    term = formula if isinstance(formula, Term) else _Importer(None).term(sp.sympify(formula))
     if term.sort != "scalar":
         raise ImportProblem("a loss is a number per example, not a comparison")
     return term
