@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import pytest
@@ -354,3 +355,36 @@ def test_pdflatex_sets_every_page_without_a_complaint(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-2000:]
         if name != "all":
             assert not re.findall(r"^Overfull .*", done.stdout, re.M)
+
+
+def split_up() -> Derivation:
+    """log1p(exp(x)) in three pieces of which two are rewritten, then a step on the whole."""
+    whole = make("log", add(ONE, make("exp", x)))
+    low, high = node("lt", (x, neg(ONE))), node("lt", (x, ONE))
+    near, far = make("log1p", make("exp", x)), add(x, make("log1p", make("exp", neg(x))))
+
+    def pieces(a: Term, b: Term, c: Term) -> Term:
+        return node("where", (low, a, node("where", (high, b, c))))
+
+    lines = [whole, pieces(whole, whole, whole), pieces(near, whole, whole), pieces(near, whole, far)]
+    made = chain("split", (), (LOGIT,), [(t, "because", "because", 3.0) for t in lines], PROVED)
+    steps = (replaced(made.steps[0], rule="split"), *made.steps[1:])
+    return replaced(made, steps=steps)
+
+
+def test_regimes_are_told_case_by_case() -> None:
+    said = [" ".join(line.split()) for line in derivation_text(split_up()).splitlines()]
+    first, last, joined = said.index("for x < -1"), said.index("for x >= 1"), said.index("together")
+    assert "= log1p(exp(x)) because" in said[first + 1] and last == first + 2
+    assert "= x + log1p(exp(-x)) because" in said[last + 1] and joined == last + 2
+    assert said[joined + 1].startswith("= where(x < -1, log1p(exp(x)),")
+    assert not any("where" in line for line in said[:joined])
+
+
+def test_cases_stand_in_every_format() -> None:
+    tex = derivation_latex(split_up())
+    assert r"\intertext{for $x < -1$:}" in tex and r"\intertext{together:}" in tex
+    assert r"\\" + "\n\\intertext" not in tex
+    page = derivation_markdown(split_up())
+    assert r"&\text{for $x < -1$:}" in page and "Step 1: split" in page and "Step 3" in page
+    assert "together" in derivation_html(split_up())

@@ -8,7 +8,7 @@ from html import escape
 from lossmith.derivations.derivation import Order
 from lossmith.derivations.terms import Term, show
 from lossmith.derivations.typeset import numbers, words
-from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of
+from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of, opens
 from lossmith.derivations.typeset.mathml import MathmlStyle, mathml
 from lossmith.derivations.typeset.naming import Names, others, used_in
 from lossmith.derivations.typeset.setter import setter_for
@@ -59,8 +59,11 @@ def _arguments(chain: Chain) -> str:
 
 
 def _lines(chain: Chain, names: Names) -> str:
-    rows, previous = [], ""
-    for line in lines_of(chain):
+    rows: list[str] = []
+    previous, lines = "", lines_of(chain)
+    for place, line in enumerate(lines):
+        if opens(lines, place):
+            rows.append(f"<tr><td></td><td class='why' colspan='4'>{_case(line, names)}</td></tr>")
         formula = mathml(line.term, others(names, line.term))
         if formula == previous:
             formula = mathml(line.term, others(names, line.term), exact=True)
@@ -74,8 +77,15 @@ def _lines(chain: Chain, names: Names) -> str:
     return f"<div class='wide'><table>{head}\n" + "\n".join(rows) + "\n</table></div>"
 
 
+def _case(line: Line, names: Names) -> str:
+    """The heading above the lines of a case."""
+    if line.joins:
+        return "together"
+    return "for " + " and ".join(_math(mathml(c, others(names, c))) for c in line.case or ())
+
+
 def _row(line: Line, formula: str, chain: Chain) -> str:
-    equals = "<mo>=</mo>" if line.step is not None or line.quantity is not None else ""
+    equals = "<mo>=</mo>" if line.equals else ""
     left = _math(_quantity(line.quantity, chain)) if line.quantity is not None else ""
     condition = line.step.condition if line.step else ""
     why = escape(line.reason) + (f" <i>({escape(condition)})</i>" if condition else "")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lossmith.derivations.derivation import Measurement, Order
 from lossmith.derivations.typeset import numbers, words
-from lossmith.derivations.typeset.chain import Chain, Line, all_terms
+from lossmith.derivations.typeset.chain import Chain, Line, all_terms, opens
 from lossmith.derivations.typeset.naming import used_in
 from lossmith.derivations.typeset.notation import LatexStyle, escape
 from lossmith.derivations.typeset.setter import LONGEST, Setter, set_lines, setter_for, symbols_of
@@ -60,8 +60,13 @@ def reason(line: Line) -> str:
 
 def aligned_rows(line: Line, formula: list[str], chain: Chain) -> list[str]:
     """The rows of one line in an alignment: left side, formula; no reason and no line end."""
-    equals = "= " if line.step is not None or line.quantity is not None else r"\phantom{=\ } "
+    equals = "= " if line.equals else r"\phantom{=\ } "
     return [f"{quantity(line.quantity, chain)} &{equals}{formula[0]}", *(rf"&\quad {row}" for row in formula[1:])]
+
+
+def case_row(lines: Sequence[Line], place: int, setter: Setter) -> list[str]:
+    """A heading within an alignment above the first line of a case, where \\intertext is not known."""
+    return [rf"&\text{{{setter.case(lines[place])}}}"] if opens(lines, place) else []
 
 
 def _tag(line: Line, width: float) -> str:
@@ -79,8 +84,12 @@ def derivation_latex(chain: Chain) -> str:
     right, what the names stand for, and how each step is known to be true."""
     setter = setter_for(chain)
     rows: list[str] = []
-    for line, formula in set_lines(chain, setter):
-        rows += aligned_rows(line, formula, chain)
+    lines = set_lines(chain, setter)
+    for place, (line, formula) in enumerate(lines):
+        first, *more = aligned_rows(line, formula, chain)
+        if opens([one for one, _ in lines], place):
+            first = rf"\intertext{{{setter.case(line)}}}" + "\n" + first
+        rows += [first, *more]
         rows[-1] += _tag(line, setter.width(line.term))
     of = f": {words.quantity_words(chain.order)}" if chain.order is not None else ""
     parts = [rf"\subsection*{{{escape(chain.title + of)}}}", _arguments(chain), _align(rows), _where(chain, setter),
@@ -89,7 +98,8 @@ def derivation_latex(chain: Chain) -> str:
 
 
 def _align(rows: list[str]) -> str:
-    return "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}"
+    body = " \\\\\n".join(rows).replace(" \\\\\n\\intertext", "\n\\intertext")
+    return f"\\begin{{align*}}\n{body}\n\\end{{align*}}"
 
 
 def _arguments(chain: Chain) -> str:
@@ -155,7 +165,9 @@ def notebook_latex(chain: Chain) -> str:
     """A derivation for a notebook: one display that MathJax sets, the reasons in a column to the right."""
     setter = setter_for(chain, NOTEBOOK)
     rows: list[str] = []
-    for line, formula in set_lines(chain, setter, NOTEBOOK):
+    lines = set_lines(chain, setter, NOTEBOOK)
+    for place, (line, formula) in enumerate(lines):
+        rows += case_row([one for one, _ in lines], place, setter)
         rows += aligned_rows(line, formula, chain)
         rows[-1] += rf" && \text{{{reason(line)}}}" if reason(line) else ""
     rows += [rf"{setter.name(term)} &:= {setter.piece(term)}" for term in used_in(all_terms(chain), setter.names)]

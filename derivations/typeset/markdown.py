@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from lossmith.derivations.derivation import Step
 from lossmith.derivations.terms import show
 from lossmith.derivations.typeset import numbers, words
-from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of
-from lossmith.derivations.typeset.latex import aligned_rows, quantity, reason
+from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of, step_lines
+from lossmith.derivations.typeset.latex import aligned_rows, case_row, quantity, reason
 from lossmith.derivations.typeset.naming import used_in
 from lossmith.derivations.typeset.notation import LatexStyle
 from lossmith.derivations.typeset.setter import Setter, set_lines, setter_for, symbols_of
@@ -82,7 +82,9 @@ def _policies(chain: Chain) -> str:
 def _whole(chain: Chain, setter: Setter) -> str:
     """All lines at a glance."""
     rows: list[str] = []
-    for line, formula in set_lines(chain, setter, LONGEST):
+    lines = set_lines(chain, setter, LONGEST)
+    for place, (line, formula) in enumerate(lines):
+        rows += case_row([one for one, _ in lines], place, setter)
         rows += aligned_rows(line, formula, chain)
         if line.reason:
             rows[-1] += rf" && \text{{{reason(line)}}}"
@@ -105,7 +107,7 @@ def _steps(chain: Chain, setter: Setter, mark: str) -> Iterable[str]:
                 for n, line in enumerate(lines_of(chain)) if line.step is not None]
         yield "| line | equals the one above, because | evidence |\n|---|---|---|\n" + "\n".join(rows) + "\n"
         return
-    for line, _ in set_lines(chain, setter, LONGEST):
+    for line in step_lines(chain):
         if line.step is not None:
             yield _step(line, line.step, chain, setter, mark)
 

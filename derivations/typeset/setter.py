@@ -26,6 +26,12 @@ class Setter:
     def piece(self, term: Term, exact: bool = False) -> str:
         return Writer(LatexStyle(self.symbols), others(self.names, term), exact).whole(term).text
 
+    def case(self, line: Line) -> str:
+        """The heading above the lines of a case, as LaTeX text: `for $x < 1$ and $y > 0$:`."""
+        if line.joins:
+            return "together:"
+        return "for " + " and ".join(f"${self.piece(c)}$" for c in line.case or ()) + ":"
+
     def name(self, term: Term) -> str:
         style = LatexStyle(self.symbols)
         return style.symbol(self.names[term], "k" if term.sort == "row" else "").text

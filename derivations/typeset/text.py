@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from lossmith.derivations.derivation import Order
 from lossmith.derivations.terms import Term
 from lossmith.derivations.typeset import numbers, words
-from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of
+from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of, opens
 from lossmith.derivations.typeset.naming import Names, name_parts, others, used_in
 from lossmith.derivations.typeset.text_notation import text
 
@@ -105,7 +105,9 @@ def _rows(chain: Chain, width: int) -> Iterator[_Row]:
     yield from _heading(chain, width)
     yield _Row("blank")
     previous = ""
-    for line, error in zip(lines, errors):
+    for place, (line, error) in enumerate(zip(lines, errors)):
+        if opens(lines, place):
+            yield _Row("note", "  " + case_text(line, names))
         formula = text(line.term, others(names, line.term))
         if formula == previous:
             formula = text(line.term, others(names, line.term), exact=True)
@@ -115,6 +117,11 @@ def _rows(chain: Chain, width: int) -> Iterator[_Row]:
         yield from _formula(line, quantity(line.quantity, chain), formula, layout, error)
     yield _Row("blank")
     yield from _notes(chain, names, width)
+
+
+def case_text(line: Line, names: Names) -> str:
+    """The heading above the lines of a case: where they hold."""
+    return "together" if line.joins else "for " + " and ".join(text(c, others(names, c)) for c in line.case or ())
 
 
 def _heading(chain: Chain, width: int) -> Iterator[_Row]:
@@ -168,9 +175,8 @@ def _formula(line: Line, left: str, formula: str, layout: _Layout, error: str) -
     if layout.stacked and line.reason:
         broken += [f"  # {part}" for part in reason]
     beside = [] if layout.stacked else reason
-    equals = line.step is not None or line.quantity is not None
     for i in range(max(len(broken), len(beside))):
-        mark = " = " if i == 0 and equals else "   "
+        mark = " = " if i == 0 and line.equals else "   "
         part = mark + broken[i] if i < len(broken) else ""
         said = beside[i] if i < len(beside) else ""
         yield _Row("formula", left if i == 0 else "", part, said, error if i == 0 else "")
