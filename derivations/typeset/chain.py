@@ -87,12 +87,12 @@ def step_lines(chain: Chain) -> tuple[Line, ...]:
     start = () if derived else order
     reason = "definition" if order is not None else getattr(chain, "opening", "")
     out = [Line(chain.definition, start, reason, "", None if derived else measured)]
-    for number, step in enumerate(steps, 1):
-        quantity = order if derived and number == 1 else None
+    for place, step in enumerate(steps, 1):
+        quantity = order if derived and place == 1 else None
         error = step.error_after
         if quantity is not None and error is None and len(steps) > 1:
             error = steps[1].error_before
-        out.append(Line(step.after, quantity, step.reason, step.reason_latex, error, step, number))
+        out.append(Line(step.after, quantity, step.reason, step.reason_latex, error, step, place))
     return tuple(out)
 
 
@@ -158,7 +158,8 @@ def _implies(one: Term, other: Term) -> bool:
     if one.args[0] is not other.args[0] or one.args[-1].op != "const" or other.args[-1].op != "const":
         return False
     a, b = number(one.args[-1]), number(other.args[-1])
-    return (one.op in UPWARD and other.op in UPWARD and a > b) or (one.op in DOWNWARD and other.op in DOWNWARD and a < b)
+    upward, downward = (all(c.op in ops for c in (one, other)) for ops in (UPWARD, DOWNWARD))
+    return (upward and a > b) or (downward and a < b)
 
 
 def negation(condition: Term) -> Term:
