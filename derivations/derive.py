@@ -9,16 +9,17 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from lossmith.derivations import balls, search
+from lossmith.derivations import balls, points, search
 from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
 from lossmith.derivations.derivation import Derivation, Evidence, Order, Step
 from lossmith.derivations.domains import REAL, Domain
 from lossmith.derivations.guards import pass_nan, unsigned_zero
-from lossmith.derivations.importer import to_term
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term
+from lossmith.derivations.ulp import FORMATS
 
+Dtypes = tuple[str, ...] | None
 CHECKED_POINTS = 48
 CHECKED_CLASSES = (1, 2, 3, 7)
 
@@ -34,36 +35,49 @@ def orders(unit: Unit) -> tuple[Order, ...]:
     return ((), *((n,) for n in names), *second)
 
 
-def derive(unit: Unit, order: Order = ()) -> Derivation:
+def derive(unit: Unit, order: Order = (), dtypes: Dtypes = None) -> Derivation:
     """The derivation of one quantity of a unit, from the definition.
 
     order: () the loss, ("x",) its gradient by x, ("x", "x") its Hessian diagonal, ("x", "z") mixed.
     Gradients and Hessians are differentiated from the definition and stabilized in their own
-    right. Raises KeyError for an argument that the unit does not have.
+    right. dtypes: the formats that the form is judged in; the engine's own choice when None. Raises
+    KeyError for an argument that the unit does not have.
     """
     for name in order:
         unit.argument(name)
     if not order:
-        return _of_loss(unit)
+        return _of_loss(unit, dtypes)
     definition, licences, licensed = licensed_definition(unit)
     start = derivative(licensed, order, unit.arguments)
     first = (*licences, *_differentiation(licensed, start, order))
-    return _finish(unit, order, unit.arguments, definition, start, first)
+    return _finish(unit, order, unit.arguments, definition, start, first, dtypes)
 
 
 @functools.lru_cache(maxsize=64)
-def _of_loss(unit: Unit) -> Derivation:
-    """Kept, since every gradient of the unit starts from what the loss was licensed to assume."""
-    definition = to_term(unit.formula)
-    return _finish(unit, (), unit.arguments, definition, definition, ())
+def _of_loss(unit: Unit, dtypes: Dtypes) -> Derivation:
+    """Kept, since every gradient of a row starts from what the loss was licensed to assume."""
+    definition = definition_of(unit)
+    return _finish(unit, (), unit.arguments, definition, definition, (), dtypes)
+
+
+def definition_of(unit: Unit) -> Term:
+    """The formula of a unit as a term; SymPy is imported only where the formula is SymPy's."""
+    if isinstance(unit.formula, Term):
+        return unit.formula
+    from lossmith.derivations.importer import to_term
+
+    return to_term(unit.formula)
 
 
 def licensed_definition(unit: Unit) -> tuple[Term, tuple[Step, ...], Term]:
     """The definition, the steps that use a licence of the domain (unit sums), and what they make of it.
 
     A licence changes the function where it does not hold to the last bit, so the gradient must be
-    that of the licensed definition: it is the function that the loss computes.
+    that of the licensed definition: it is the function that the loss computes. Only sums have one.
     """
+    if unit.shape == "elementwise":
+        definition = definition_of(unit)
+        return definition, (), definition
     loss = derive(unit)
     for n, step in enumerate(loss.steps):
         if step.after is loss.form.definition and step.before is not step.after:
@@ -106,9 +120,10 @@ def _latex(words: str) -> str:
 
 
 def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,
-            first: tuple[Step, ...]) -> Derivation:
+            first: tuple[Step, ...], dtypes: Dtypes = None) -> Derivation:
     engine = row_engine if unit.shape == "row" else search
-    found, form = engine.stabilize(start, arguments, order=order)
+    options = {"dtypes": dtypes, "given": unit.given}
+    found, form = engine.stabilize(start, arguments, order=order, **{k: v for k, v in options.items() if v})
     steps = [*first, *found]
     if first and found:  # the derivative as it was written measures what the first rule found
         steps[len(first) - 1] = dataclasses.replace(first[-1], error_after=found[0].error_before)
@@ -119,7 +134,7 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
             steps.append(Step(rule, form.term, made, form.term, made, "", reason, latex, proof, form.error, form.error))
             form = dataclasses.replace(form, term=made)
     return Derivation(unit.name, unit.title, order, arguments, definition, tuple(steps), form,
-                      enclosed(form.definition, form.term, arguments, unit.shape == "row"), unit.policies,
+                      enclosed(form.definition, form.term, arguments, unit.shape == "row", unit.given), unit.policies,
                       tuple(r.text for r in unit.references))
 
 
@@ -132,24 +147,36 @@ LAST: tuple[tuple[str, Callable[[Term, tuple[Argument, ...]], Term], str, str], 
 )
 
 
-def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row: bool) -> tuple[Evidence, ...]:
+def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row: bool,
+             given: tuple[Term, ...] = ()) -> tuple[Evidence, ...]:
     """Ball arithmetic on both ends of a derivation: how many points their balls overlap at.
 
     Raises ArithmeticError with the point where they do not: such a derivation is wrong.
     """
     tried = 0
-    for env in check_points(arguments, is_row):
+    for env in check_points(arguments, is_row, given):
         if not balls.overlaps(before, after, env):
             raise ArithmeticError(f"{before} and {after} differ at {env}")
         tried += 1
     return (Evidence("enclosed", "ball arithmetic on the definition and the form", tried),)
 
 
-def check_points(arguments: tuple[Argument, ...], is_row: bool) -> list[dict[str, Any]]:
-    """Moderate points, all finite and inside the domains, at which two forms of one quantity must agree."""
+def check_points(arguments: tuple[Argument, ...], is_row: bool, given: tuple[Term, ...] = ()) -> list[dict[str, Any]]:
+    """Moderate points, all finite and inside the domains and the relations `given`, at which two forms
+    of one quantity must agree."""
     rng = random.Random(1)
+    if given and not is_row:
+        return _satisfying(arguments, given)
     sizes = [CHECKED_CLASSES[n % len(CHECKED_CLASSES)] if is_row else 0 for n in range(CHECKED_POINTS)]
     return [{a.name: _drawn(a, classes, rng) for a in arguments} for classes in sizes]
+
+
+def _satisfying(arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> list[dict[str, Any]]:
+    """The same under relations: of the points that seek trouble those of moderate size first."""
+    columns = points.scalar_points(arguments, 8 * CHECKED_POINTS, 1, FORMATS["float64"], given=given)
+    table = [dict(zip(columns, map(float, point), strict=True)) for point in zip(*columns.values(), strict=True)]
+    moderate = [p for p in table if all(2.0**-5 < abs(v) < 32.0 for v in p.values())]
+    return (moderate or table)[:CHECKED_POINTS]
 
 
 def _drawn(a: Argument, classes: int, rng: random.Random) -> float | int | list[float]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import sympy as sp
 from lossmith.derivations import domains
 from lossmith.derivations.domains import Domain
+from lossmith.derivations.terms import Term
 
 Role = Literal["input", "target", "label", "parameter"]
 Axis = Literal["none", "class"]
@@ -168,7 +169,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Unit:
-    """One formula with one name: a loss or one of its variants. Everything downstream sees units."""
+    """One formula with one name: a loss or one of its variants. Everything downstream sees units.
+
+    formula: a SymPy expression, or a term. given: relations between the arguments, terms of sort truth.
+    """
 
     name: str
     loss: str
@@ -178,6 +182,7 @@ class Unit:
     references: tuple[Reference, ...]
     policies: tuple[tuple[str, str], ...]
     summary: str = ""
+    given: tuple[Term, ...] = ()
 
     @property
     def shape(self) -> Literal["elementwise", "row"]:

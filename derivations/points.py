@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
+from lossmith.derivations import relations
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.terms import Term, show
 from lossmith.derivations.ulp import Array, Doubles, Format, ordinals, round_array, round_fraction
 
 Generator = np.random.Generator
+ATTEMPTS = 6  # how often points are drawn until enough of them satisfy the relations
 
 
 def neighbours(values: Iterable[float], fmt: Format) -> list[float]:
@@ -140,13 +143,19 @@ def _draw(domain: Domain, count: int, rng: Generator, fmt: Format, special: Doub
 
 
 def scalar_points(arguments: Sequence[Argument], count: int, seed: int, fmt: Format,
-                  extra_landmarks: Sequence[float] = (), infinite: bool = False) -> dict[str, Doubles]:
+                  extra_landmarks: Sequence[float] = (), infinite: bool = False,
+                  given: Sequence[Term] = ()) -> dict[str, Doubles]:
     """`count` points for elementwise arguments: a float64 column per argument, of numbers of the format.
 
     Every value lies in its argument's domain and is finite, unless `infinite` is set: then
     infinities occur where the domain holds them. The first points are the special values of each
     argument in turn; then mixtures; the last fifth are near-equal pairs, ties and small grids.
+
+    given: relations that every point satisfies; two fifths of the points then lie at their edges.
+    Raises relations.ContradictionError where no point is found.
     """
+    if given:
+        return _satisfying(arguments, count, seed, fmt, extra_landmarks, infinite, tuple(given))
     rng = np.random.default_rng([seed, fmt.precision, count, 1])
     columns: dict[str, Doubles] = {}
     specials: dict[str, Doubles] = {}
@@ -158,6 +167,54 @@ def scalar_points(arguments: Sequence[Argument], count: int, seed: int, fmt: For
     if len(arguments) > 1:
         _relate(arguments, columns, count - count // 5, rng, fmt)
     return columns
+
+
+def _satisfying(arguments: Sequence[Argument], count: int, seed: int, fmt: Format, extra_landmarks: Sequence[float],
+                infinite: bool, given: tuple[Term, ...]) -> dict[str, Doubles]:
+    """Drawn points as far as they satisfy the relations, and points at the edges of these."""
+    names = [a.name for a in arguments]
+    rng = np.random.default_rng([seed, fmt.precision, count, 2])
+    plain: dict[str, Doubles] = {n: np.zeros(0) for n in names}
+    edges = plain
+    for attempt in range(ATTEMPTS):
+        drawn = scalar_points(arguments, max(2 * count, 64), seed + 7919 * attempt, fmt, extra_landmarks, infinite)
+        plain = _joined(plain, _kept(given, {**drawn}))
+        starts = _joined(_sampled(drawn, count, rng), _sampled(plain, count, rng))
+        edges = _joined(edges, _kept(given, relations.near_edges(given, arguments, starts, rng, fmt)))
+        # What is near one edge may be moved to a second one: a corner.
+        corners = relations.near_edges(given, arguments, _sampled(edges, count // 4, rng), rng, fmt)
+        edges = _joined(edges, _kept(given, corners))
+        if _length(plain) >= count and _length(edges) >= count // 2:
+            break
+    if not _length(plain) + _length(edges):
+        raise relations.ContradictionError(f"no {fmt.name} numbers of the domains satisfy "
+                                           + " and ".join(map(show, given)))
+    share = min(_length(edges), max(2 * count // 5, count - _length(plain)))
+    chosen = _joined(_sampled(plain, count - share, rng), _sampled(edges, share, rng))
+    # Too few different ones are repeated: a caller that wants them distinct can tell.
+    return {n: np.resize(c, count) for n, c in chosen.items()}
+
+
+def _length(columns: dict[str, Doubles]) -> int:
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def _kept(given: tuple[Term, ...], columns: dict[str, Doubles]) -> dict[str, Doubles]:
+    inside = relations.holds(given, columns)
+    return {n: c[inside] for n, c in columns.items()}
+
+
+def _joined(one: dict[str, Doubles], other: dict[str, Doubles]) -> dict[str, Doubles]:
+    return {n: np.concatenate([c, other[n]]) for n, c in one.items()}
+
+
+def _sampled(columns: dict[str, Doubles], count: int, rng: Generator) -> dict[str, Doubles]:
+    """At most `count` of the points, in their order."""
+    length = _length(columns)
+    if length <= count:
+        return columns
+    places = np.sort(rng.choice(length, count, replace=False))
+    return {n: c[places] for n, c in columns.items()}
 
 
 def _spread_specials(columns: dict[str, Doubles], specials: dict[str, Doubles], count: int, rng: Generator) -> None:

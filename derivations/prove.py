@@ -9,79 +9,33 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lossmith.derivations import balls, points
+from lossmith.derivations import balls, points, refute
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
 from lossmith.derivations.moves import Move
 from lossmith.derivations.polynomial import TooLargeError, canon, quotient, vanishes
 from lossmith.derivations.ranges import Range, ranges
+from lossmith.derivations.refute import bounds, numeric, orders, value
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.seeds import through_exp
-from lossmith.derivations.terms import ONE, ZERO, Term, is_const, leaves, name_of, number, replace, walk
+from lossmith.derivations.terms import Term, is_const, leaves, name_of, number, replace, walk
 from lossmith.derivations.ulp import FORMATS
 
-TRIES, NEEDED = 400, 120  # points drawn to check a rule, and how many of them are enough
 CHECKED = 40  # points at which a step without a proof is enclosed
-FLIPPED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge", "eq": "eq", "ne": "ne"}
 
 
-def check_rule(rule: Rule, tries: int = TRIES) -> dict[str, float] | None:
-    """A point where the condition holds and the two sides differ, or None."""
-    return _search(rule, tries)[0]
+def check_rule(rule: Rule) -> dict[str, float] | None:
+    """A point where the condition holds and the two sides differ, or None; `refute` says which points are tried."""
+    return _searched(rule)[0]
 
 
 @functools.cache
-def _search(rule: Rule, tries: int) -> tuple[dict[str, float] | None, int]:
-    used = 0
-    for env in _trial_points(rule, tries):
-        if not all(_decides(c, env) for c in rule.conditions):
-            continue
-        pattern, replacement = _numeric(rule.pattern), _numeric(rule.replacement)
-        if math.isnan(_value(pattern, env)):
-            continue
-        used += 1
-        if math.isnan(_value(replacement, env)) or not balls.overlaps(pattern, replacement, env):
-            return env, used
-        if used >= NEEDED:
-            break
-    return None, used
-
-
-def _numeric(term: Term) -> Term:
-    """A truth value as 1 or 0, so that balls can compare it."""
-    return build("where", term, ONE, ZERO) if term.sort == "truth" else term
-
-
-def _value(term: Term, env: Mapping[str, float]) -> float:
-    found = balls.truth(term, env, FORMATS["float64"])
-    assert isinstance(found, float)
-    return found
-
-
-def _decides(condition: Term, env: Mapping[str, float]) -> bool:
-    a, b = (env[name_of(t)] if t.op == "var" else float(number(t)) for t in condition.args)
-    return bool({"gt": a > b, "ge": a >= b, "lt": a < b, "le": a <= b, "eq": a == b, "ne": a != b}[condition.op])
-
-
-def _trial_points(rule: Rule, tries: int) -> Iterator[dict[str, float]]:
-    rng = random.Random(5)
-    free = sorted(names(rule.pattern))
-    plain = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, 0.25)
-    for i in range(tries):
-        env: dict[str, float] = {}
-        for name in free:
-            if name in ("n", "m", "k"):
-                env[name] = rng.choice((1.0, 2.0, 3.0, 0.5, -1.0, -2.0, 1.5))
-            elif i % 3 == 0:
-                env[name] = rng.choice(plain)
-            else:
-                env[name] = rng.uniform(-1, 1) * 2.0 ** rng.randint(-6, 4) if rng.random() < 0.7 else rng.random()
-        yield env
+def _searched(rule: Rule) -> tuple[dict[str, float] | None, int]:
+    return refute.counterexample(rule)
 
 
 @functools.cache
@@ -91,7 +45,7 @@ def prove_rule(rule: Rule) -> Evidence:
     Balls are asked first in any case: SymPy's logarithms of negative numbers are complex and may
     agree where a real formula has no value. Raises ArithmeticError with a counterexample.
     """
-    counterexample, used = _search(rule, TRIES)
+    counterexample, used = _searched(rule)
     if counterexample is not None:
         raise ArithmeticError(f"rule {rule.name} is wrong at {counterexample}")
     if same_quotient(rule.pattern, rule.replacement):
@@ -99,52 +53,86 @@ def prove_rule(rule: Rule) -> Evidence:
     if by_sign(rule.pattern, rule.replacement):
         return Evidence("proved", "algebra of rational functions, for either sign")
     cases = list(_cases(rule))
-    if cases and all(_zero(_meaning(rule.pattern, case), _meaning(rule.replacement, case)) for case in cases):
+    sides = [(left, right) for left in _branches(rule.pattern) for right in _branches(rule.replacement)]
+    if cases and all(_equal_in(left, right, case) for left, right in sides for case in cases):
         return Evidence("proved", f"SymPy, {len(cases)} cases of sign" if len(cases) > 1 else "SymPy")
     return Evidence("enclosed", "both sides in ball arithmetic over the side condition", used)
 
 
 def _cases(rule: Rule) -> Iterator[dict[str, Any]]:
-    """Each variable replaced by plus or minus a positive symbol, shifted to where the condition allows it."""
+    """Each variable replaced by a positive or a negative symbol, or zero, shifted to where the condition allows it.
+
+    Ends that the condition holds are cases of their own. Conditions that compare other than
+    variables with numbers and each other are left out: what is proved without them holds with them.
+    """
     import sympy as sp
 
     free = sorted(names(rule.pattern))
-    choices: list[list[Any]] = []
-    for name in free:
-        p = sp.Symbol(f"{name}_", positive=True)
-        low, high = _bounds(rule, name)
-        if low is not None and high is not None:
-            choices.append([low + (high - low) * p / (1 + p)])
-        elif low is not None:
-            choices.append([low + p])
-        elif high is not None:
-            choices.append([high - p])
-        else:
-            choices.append([p, -p])
-    for picked in itertools.product(*choices):
+    for picked in itertools.product(*(_values(rule, name) for name in free)):
         case = dict(zip(free, picked))
         for c in rule.conditions:
-            a, b = c.args
-            if a.op == "var" and b.op == "var" and c.op in ("gt", "ge"):
+            a, b = c.args if c.op in ("gt", "ge") else c.args[::-1]
+            if a.op == "var" and b.op == "var" and c.op in ("gt", "ge", "lt", "le"):
                 case[name_of(a)] = case[name_of(b)] + sp.Symbol(f"{name_of(a)}_over", positive=True)
-            elif a.op == "var" and b.op == "var" and c.op in ("lt", "le"):
-                case[name_of(b)] = case[name_of(a)] + sp.Symbol(f"{name_of(b)}_over", positive=True)
-        yield case
+        yield from _by_order(rule, case)
 
 
-def _bounds(rule: Rule, name: str) -> tuple[Any, Any]:
+def _by_order(rule: Rule, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A case for either order of two variables of which the rule takes the larger or the smaller, and for a tie."""
     import sympy as sp
 
-    low = high = None
-    for c in rule.conditions:
-        a, b = c.args
-        if a.op == "var" and name_of(a) == name and is_const(b):
-            value = sp.Rational(number(b).numerator, number(b).denominator)
-            if c.op in ("gt", "ge"):
-                low = value
-            elif c.op in ("lt", "le"):
-                high = value
-    return low, high
+    pair = next((t.args for t in walk(rule.pattern, rule.replacement)
+                 if t.op in ("max", "min", "gap") and all(a.op == "var" for a in t.args)), None)
+    if pair is None:
+        yield case
+        return
+    a, b = (name_of(t) for t in pair)
+    over = sp.Symbol(f"{a}_over_{b}", positive=True)
+    yield {**case, a: case[b] + over}
+    yield {**case, b: case[a] + over}
+    yield {**case, b: case[a]}
+
+
+def _values(rule: Rule, name: str) -> list[Any]:
+    """What a variable may be: an expression in a positive symbol for each interval, a number for each closed end."""
+    import sympy as sp
+
+    p = sp.Symbol(f"{name}_", positive=True)
+    low, high = (None if end is None else sp.Rational(end.numerator, end.denominator) for end in bounds(rule, name))
+    closed = [end for end, op in ((low, "gt"), (high, "lt")) if end is not None and not _open(rule, name, op)]
+    if low is not None and high is not None:
+        return [low + (high - low) * p / (1 + p), *closed]
+    if low is not None:
+        return [low + p, *closed]
+    return [high - p, *closed] if high is not None else [p, -p, sp.Integer(0)]
+
+
+def _open(rule: Rule, name: str, op: str) -> bool:
+    return any(c.op == op and c.args[0].op == "var" and name_of(c.args[0]) == name and is_const(c.args[1])
+               for c in rule.conditions)
+
+
+def _branches(term: Term) -> list[Term]:
+    """The term with each way through its choices: where all of them equal the other side, so does the whole.
+
+    A choice by the sign of a variable is left standing: the cases decide it.
+    """
+    for t in walk(term):
+        if t.op == "where" and not (_by_zero(t) and t.args[0].args[0].op == "var"):
+            return [b for branch in t.args[1:] for b in _branches(replace(term, {t: branch}))]
+    return [term]
+
+
+def _equal_in(before: Term, after: Term, case: Mapping[str, Any]) -> bool:
+    """Whether SymPy finds both sides equal in one case; an end at which a side is infinite or a limit is no case."""
+    import sympy as sp
+
+    left, right = _meaning(before, case), _meaning(after, case)
+    if any(not v.free_symbols for v in case.values()):
+        singular = (sp.nan, sp.zoo, sp.oo, -sp.oo)
+        if any(side is not None and side.has(*singular) for side in (left, right)):
+            return True
+    return _zero(left, right)
 
 
 def _zero(left: Any, right: Any) -> bool:
@@ -155,18 +143,32 @@ def _zero(left: Any, right: Any) -> bool:
     if isinstance(left, sp.Rel) and type(left) is type(right):
         return bool(sp.simplify((left.lhs - left.rhs) - (right.lhs - right.rhs)) == 0)
     try:
-        difference = left - right
-        if difference == 0 or sp.simplify(difference) == 0:
-            return True
-        if difference.has(sp.log):
-            return bool(sp.simplify(sp.expand(sp.powsimp(sp.exp(sp.expand(difference)))) - 1) == 0)
-        return bool(sp.simplify(difference.rewrite(sp.exp)) == 0)
+        return any(_simplified(left, right, change) for change in _CHANGES)
     except (TypeError, ValueError, NotImplementedError, RecursionError):
         return False
 
 
+def _simplified(left: Any, right: Any, change: str) -> bool:
+    """Whether the difference, or the quotient of the exponentials, comes to nothing after one change of clothes."""
+    import sympy as sp
+
+    difference = left - right
+    if change == "as it is":
+        return bool(difference == 0 or sp.simplify(difference) == 0)
+    if change == "exponentiated":
+        if not difference.has(sp.log):
+            return False
+        quotient = sp.expand(sp.powsimp(sp.exp(sp.expand(difference)).rewrite(sp.exp)))
+        return bool(sp.simplify(quotient - 1) == 0)
+    changed = difference.rewrite(getattr(sp, change))
+    return bool(changed != difference and sp.simplify(sp.expand_log(changed)) == 0)
+
+
+_CHANGES = ("as it is", "erf", "log", "exponentiated", "exp")
+
+
 _DIRECT = ("exp", "log", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos", "tan", "asin", "acos", "atan",
-           "erf", "erfc", "sqrt", "sign", "digamma")
+           "erf", "erfc", "sqrt", "sign", "digamma", "gamma", "atan2")
 
 
 def _meaning(term: Term, case: Mapping[str, Any]) -> Any:
@@ -204,6 +206,8 @@ def _named(op: str, args: list[Any]) -> Any:
         "expm1": lambda: sp.exp(a) - 1, "log1p": lambda: sp.log(1 + a), "sigmoid": lambda: 1 / (1 + sp.exp(-a)),
         "softplus": lambda: sp.log(1 + sp.exp(a)), "logaddexp": lambda: sp.log(sp.exp(a) + sp.exp(b)),
         "xlogy": lambda: a * sp.log(b), "log1pmx": lambda: sp.log(1 + a) - a, "expm1mx": lambda: sp.exp(a) - 1 - a,
+        "exp2": lambda: 2**a, "log2": lambda: sp.log(a) / sp.log(2), "log10": lambda: sp.log(a) / sp.log(10),
+        "erfcx": lambda: sp.exp(a**2) * sp.erfc(a),
         "clip": lambda: sp.Min(sp.Max(a, b), c), "clip_through": lambda: sp.Min(sp.Max(a, b), c),
         "absorb": lambda: a * b, "gap": lambda: a - b, "exp_diff": lambda: sp.exp(a - b),
         "gt": lambda: sp.Gt(a, b), "ge": lambda: sp.Ge(a, b), "lt": lambda: sp.Lt(a, b), "le": lambda: sp.Le(a, b),
@@ -244,10 +248,13 @@ def _assuming(term: Term, u: Term, sign: int) -> Term:
     return term
 
 
-def evidence(move: Move, arguments: tuple[Argument, ...]) -> tuple[Evidence, ...]:
-    """Why a move is true: its rule's proof and its side conditions, or algebra, or balls."""
+def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...] = ()) -> tuple[Evidence, ...]:
+    """Why a move is true: its rule's proof and its side conditions, or algebra, or balls.
+
+    given: relations between the arguments, which may decide a side condition and limit the points.
+    """
     if move.rule is not None:
-        return (prove_rule(move.rule), *(_condition(c, arguments) for c in move.conditions))
+        return (prove_rule(move.rule), *(_condition(c, arguments, given) for c in move.conditions))
     if move.name == "split":
         return (Evidence("proved", "both pieces are the same formula"),)
     if move.name == "absorb-infinity":
@@ -256,7 +263,7 @@ def evidence(move: Move, arguments: tuple[Argument, ...]) -> tuple[Evidence, ...
         return (Evidence("proved", "algebra of rational functions"),)
     if by_sign(move.source, move.result):
         return (Evidence("proved", "algebra of rational functions, for either sign"),)
-    return (_enclosed(move.source, move.result, arguments),)
+    return (_enclosed(move.source, move.result, arguments, given),)
 
 
 def prove_step(step: Step, arguments: tuple[Argument, ...] = ()) -> tuple[Evidence, ...]:
@@ -266,22 +273,18 @@ def prove_step(step: Step, arguments: tuple[Argument, ...] = ()) -> tuple[Eviden
     return evidence(move, arguments)
 
 
-def _condition(condition: Term, arguments: tuple[Argument, ...]) -> Evidence:
+def _condition(condition: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> Evidence:
     a, b = condition.args
-    known = ranges(condition, arguments)
+    known = ranges(condition, arguments, given)
     if _certain(condition.op, known[a], known[b]):
         return Evidence("proved", "side condition by interval arithmetic")
     good = tried = 0
-    for env in _sample(condition, arguments):
-        found = _value(a, env), _value(b, env)
+    for env in _sample(condition, arguments, given):
+        found = value(a, env), value(b, env)
         if not any(math.isnan(v) for v in found):
             tried += 1
-            good += _orders(condition.op, *found)
+            good += orders(condition.op, *found)
     return Evidence("enclosed", f"side condition holds at {good} of {tried} points", tried)
-
-
-def _orders(op: str, a: float, b: float) -> bool:
-    return bool({"gt": a > b, "ge": a >= b, "lt": a < b, "le": a <= b, "eq": a == b, "ne": a != b}[op])
 
 
 def _certain(op: str, a: Range, b: Range) -> bool:
@@ -292,22 +295,22 @@ def _certain(op: str, a: Range, b: Range) -> bool:
     return op == "ne" and (a[0] > b[1] or a[1] < b[0])
 
 
-def _sample(term: Term, arguments: tuple[Argument, ...]) -> list[dict[str, float]]:
-    used = {name_of(t) for t in leaves(term)}
+def _sample(term: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> list[dict[str, float]]:
+    used = {name_of(t) for root in (term, *given) for t in leaves(root)}
     chosen = [a for a in arguments if a.name in used]
     if not chosen:
         return [{}]
-    rng_columns = points.scalar_points(chosen, 4 * CHECKED, 11, FORMATS["float32"])
+    rng_columns = points.scalar_points(chosen, 4 * CHECKED, 11, FORMATS["float32"], given=given)
     count = len(next(iter(rng_columns.values())))
     rows = [{n: float(c[i]) for n, c in rng_columns.items()} for i in range(count)]
     moderate = [r for r in rows if all(abs(v) <= 64 and (abs(v) >= 2.0**-16) for v in r.values())]
     return moderate[:CHECKED] or rows[:CHECKED]
 
 
-def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...]) -> Evidence:
-    a, b = _numeric(a), _numeric(b)
+def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> Evidence:
+    a, b = numeric(a), numeric(b)
     held = tried = 0
-    for env in _sample(build("sub", a, b), arguments):
+    for env in _sample(build("sub", a, b), arguments, given):
         tried += 1
         held += balls.overlaps(a, b, env)
     if held < tried:

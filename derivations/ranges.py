@@ -31,8 +31,8 @@ def domain_range(domain: Domain) -> Range:
     return low, high
 
 
-def ranges(term: Term, arguments: tuple[Argument, ...]) -> dict[Term, Range]:
-    """The range of every node of `term`."""
+def ranges(term: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...] = ()) -> dict[Term, Range]:
+    """The range of every node of `term`, where the relations `given` hold."""
     inputs = {a.name: domain_range(a.domain) for a in arguments}
     out: dict[Term, Range] = {}
     for t in walk(term):

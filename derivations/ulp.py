@@ -150,6 +150,17 @@ def ordinals(values: npt.ArrayLike, fmt: Format) -> npt.NDArray[np.int64]:
     return np.asarray(np.where(np.signbit(x), -place, place), dtype=np.int64)
 
 
+def numbers(places: npt.ArrayLike, fmt: Format) -> Doubles:
+    """The inverse of `ordinals`; infinite beyond the largest number."""
+    place = np.asarray(places, dtype=np.int64)
+    size, per = np.abs(place), np.int64(1 << (fmt.precision - 1))
+    block = np.maximum(size // per - 1, 0)
+    with np.errstate(over="ignore"):
+        value = np.ldexp((size - block * per).astype(np.float64), block + fmt.quantum)
+    value = np.where(block > fmt.emax - fmt.emin, np.inf, value)
+    return np.asarray(np.where(place < 0, -value, value), dtype=np.float64)
+
+
 def distance(got: npt.ArrayLike, truth: npt.ArrayLike, fmt: Format) -> Doubles:
     """How many numbers of the format lie between `got` and `truth`, as float64; both already of the format.
 
