@@ -151,8 +151,13 @@ def overlaps(a: Term, b: Term, env: Env, precision: int = 200, arguments: Sequen
     if len(finite) == len(pairs):
         return True
     lefts, rights = (_decided(t, env, FORMATS["float64"], arguments) for t in (a, b))
-    return all(abs(p - q) <= 1e-15 * abs(q) or p == q or (p != p and q != q)
+    return all(close(p, q) or (p != p and q != q)
                for p, q in zip(lefts * (width // len(lefts)), rights * (width // len(rights)), strict=True))
+
+
+def close(a: float, b: float) -> bool:
+    """Whether two rounded values may be roundings of one number; an infinity is close to itself alone."""
+    return a == b or abs(a - b) <= 1e-15 * min(abs(a), abs(b))
 
 
 def pair(term: Term, env: Env, arguments: Sequence[Argument] = ()) -> Fraction | float | list[Fraction | float]:

@@ -83,7 +83,8 @@ def _by_order(rule: Rule, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     pair = next((t.args for t in walk(rule.pattern, rule.replacement)
                  if t.op in ("max", "min", "gap") and all(a.op == "var" for a in t.args)), None)
-    if pair is None:
+    known = [set(c.args) for c in rule.conditions]
+    if pair is None or set(pair) in known:
         yield case
         return
     a, b = (name_of(t) for t in pair)
@@ -140,6 +141,8 @@ def _zero(left: Any, right: Any) -> bool:
 
     if left is None or right is None:
         return False
+    if left == right:
+        return True
     if isinstance(left, sp.Rel) and type(left) is type(right):
         return bool(sp.simplify((left.lhs - left.rhs) - (right.lhs - right.rhs)) == 0)
     try:
