@@ -292,7 +292,8 @@ def _row(domain: Domain, classes: int, k: int, rng: Generator, fmt: Format, earl
     if domain.unit_sum or (is_weights(domain) and k % 5 != 4):
         return distribution(classes, k, rng, fmt, domain, earlier)
     if is_weights(domain):
-        return round_array(rng.uniform(0, 2, classes) * (rng.random(classes) < 0.8), fmt)
+        kept = rng.random(classes) < (0.8 if domain.low_closed else 1.0)
+        return round_array(rng.uniform(2.0**-10, 2, classes) * kept, fmt)
     if domain.values or math.isfinite(domain.low):
         special = np.array([v for v in special_values(domain, fmt) if math.isfinite(v)])
         row = _draw(domain, classes, rng, fmt, special)

@@ -57,15 +57,19 @@ class Path:
         self.definition = after
 
 
-def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = (),
-              dtype: str = "float32") -> tuple[tuple[Step, ...], StableForm]:
+def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = (), *, seeds: Sequence[Term] = (),
+              dtypes: Sequence[str] = ("float32", "float64"), given: Sequence[Term] = (), time_limit: float = 60.0,
+              work: int = 0) -> tuple[tuple[Step, ...], StableForm]:
     """A stable form of a formula over the class axis, and the steps from the definition to it.
 
     definition: a scalar or a row, in the vocabulary of definitions; order: what it is the
-    derivative of. `form.definition` is what the form equals exactly: the definition itself, or,
-    where a declared unit sum was used, the definition with that sum put in (the first steps say
-    how); `form.remaining` names what may still cancel.
+    derivative of. dtypes: the formats that the form is judged in; one that is good in float32 is
+    judged there. seeds, given, time_limit and work are those of the scalar search; rows need none.
+    `form.definition` is what the form equals exactly: the definition itself, or, where a declared
+    unit sum was used, the definition with that sum put in (the first steps say how);
+    `form.remaining` names what may still cancel.
     """
+    dtype = "float32" if "float32" in dtypes or not dtypes else dtypes[0]
     path = Path(tuple(arguments), definition, definition)
     if separable(definition):
         _bodies(path, order)
