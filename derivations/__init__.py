@@ -10,8 +10,9 @@ from typing import Any
 
 _WHERE = {
     **dict.fromkeys(
-        ("Loss", "Variant", "Reference", "Argument", "Sum", "class_index", "class_label", "classes", "logit", "logits",
-         "parameter", "probabilities", "probability", "target", "targets"), "lossmith.derivations.loss"),
+        ("Sum", "class_index", "class_label", "classes", "logit", "logits", "parameter", "probabilities", "probability",
+         "target", "targets"), "lossmith.derivations.declaring"),
+    **dict.fromkeys(("Loss", "Variant", "Reference", "Argument"), "lossmith.derivations.loss"),
     **dict.fromkeys(("interval", "finite", "REAL", "EXTENDED", "POSITIVE", "NONNEGATIVE", "PROBABILITY", "SIMPLEX"),
                     "lossmith.derivations.domains"),
     **dict.fromkeys(("sigmoid", "softplus", "logaddexp", "xlogy", "clip", "clip_through"),

@@ -106,7 +106,7 @@ def load_file(path: str | Path) -> list[Unit]:
 
 
 def _units_of(loss: Loss) -> tuple[Unit, ...]:
-    from lossmith.derivations.loss import units_of
+    from lossmith.derivations.declaring import units_of
 
     return units_of(loss)
 
@@ -125,7 +125,7 @@ def execute(path: Path) -> ModuleType:
     import sympy
 
     # Imported first: what these modules compute for themselves is not to be left unevaluated.
-    from lossmith.derivations import functions, loss  # noqa: F401
+    from lossmith.derivations import declaring, functions  # noqa: F401
 
     spec = importlib.util.spec_from_file_location(f"_lossmith_loss_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -54,6 +54,19 @@ class xlogy(sp.Function):  # noqa: N801
         return self.args[0] * sp.log(self.args[1])
 
 
+class erfcx(sp.Function):  # noqa: N801
+    """exp(x^2) erfc(x); derivative 2 x erfcx(x) - 2 / sqrt(pi)."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        x = self.args[0]
+        return 2 * x * erfcx(x) - 2 / sp.sqrt(sp.pi)
+
+    def meaning(self) -> Any:
+        return sp.exp(self.args[0] ** 2) * sp.erfc(self.args[0])
+
+
 class clip(sp.Function):  # noqa: N801
     """a held between low and high; derivative 1 inside (ends included), 0 outside."""
 

@@ -1,6 +1,6 @@
 """Import: a formula written with SymPy becomes a term, in the author's order.
 
-A formula is written with the words of `loss.py`. Inside `Sum(..., i)` the element `x[i]` becomes
+A formula is written with the words of `declaring.py`. Inside `Sum(..., i)` the element `x[i]` becomes
 the row `x`; the class index has no name of its own any more. What does not fit (two indices that
 meet, a shifted index, an unknown function) is refused in one line.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy as sp
 from lossmith.derivations import functions
-from lossmith.derivations.loss import Symbol, classes
+from lossmith.derivations.declaring import Symbol, classes
 from lossmith.derivations.terms import (
     COUNT,
     MINUS_ONE,
@@ -43,12 +43,13 @@ class ImportProblem(ValueError):  # noqa: N818  (a refusal, caught by name)
 
 _SAME_NAME = (
     "exp", "log", "Abs", "sign", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos", "tan", "asin",
-    "acos", "atan", "erf", "erfc", "digamma",
+    "acos", "atan", "erf", "erfc", "digamma", "gamma", "atan2",
 )
 _FUNCTIONS: Mapping[Any, str] = {
     **{getattr(sp, name): name.lower() for name in _SAME_NAME},
     **{getattr(functions, name): name
-       for name in ("sigmoid", "softplus", "logaddexp", "xlogy", "clip", "clip_through")},
+       for name in ("sigmoid", "softplus", "logaddexp", "xlogy", "clip", "clip_through", "erfcx")},
+    **{getattr(cfunctions, name): name for name in ("exp2", "log2", "log10")},
     sp.loggamma: "lgamma", cfunctions.log1p: "log1p", cfunctions.expm1: "expm1", sp.Max: "max", sp.Min: "min",
 }
 _RELATIONS: Mapping[Any, str] = {

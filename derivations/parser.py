@@ -133,7 +133,7 @@ SYNONYMS: Mapping[str, str] = {
     "fabs": "abs", "maximum": "max", "minimum": "min", "Max": "max", "Min": "min", "Abs": "abs", "clamp": "clip",
     "sgn": "sign", "gammaln": "lgamma", "loggamma": "lgamma", "psi": "digamma", "arctan": "atan", "arcsin": "asin",
     "arccos": "acos", "arctanh": "atanh", "arcsinh": "asinh", "arccosh": "acosh", "Sum": "sum",
-    "log2": "log(...)/log(2)", "log10": "log(...)/log(10)", "exp2": "2**a", "cbrt": "a**(1/3)", "logit": "log(p/(1-p))",
+    "cbrt": "a**(1/3)", "logit": "log(p/(1-p))",
 }
 BINARY: Mapping[type[ast.AST], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow",
@@ -162,11 +162,13 @@ CHARACTERS: Mapping[str, str] = {
 _ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/()\[\]<>=!]")
 _NUMBER = re.compile(r"^(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$")
 
+# Functions whose name is also a letter: where it is declared and not called, it is the argument.
+LETTERS = frozenset({"gamma"})
 
 
 def why_not_a_name(name: str) -> str | None:
     """Why an argument cannot be called `name`, in words; None where it can."""
-    if name in FUNCTIONS or name in terms.OPS:
+    if (name in FUNCTIONS or name in terms.OPS) and name not in LETTERS:
         return "it is the name of a function"
     return reserved.why_reserved(name)
 
@@ -209,7 +211,7 @@ def symbols(domain: Mapping[str, str | Domain], targets: Sequence[str] | None = 
             parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The same as SymPy symbols (a row is an IndexedBase), for `parse`."""
     import sympy
-    from lossmith.derivations.loss import Symbol
+    from lossmith.derivations.declaring import Symbol
 
     made = {name: Symbol(a) for name, a in arguments(domain, targets, parameters).items()}
     return {n: sympy.IndexedBase(s) if s.argument.axis == "class" else s for n, s in made.items()}

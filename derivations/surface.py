@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy as sp
 from lossmith.derivations import functions
-from lossmith.derivations.loss import Sum, class_index, classes
+from lossmith.derivations.declaring import Sum, class_index, classes
 from lossmith.derivations.terms import Term, name_of, number
 
 INDICES = "ijlmnopqrs"
@@ -20,7 +20,8 @@ _ONE: Mapping[str, Callable[[Any], Any]] = {
     "abs": sp.Abs, "sign": sp.sign, "sqrt": sp.sqrt, "exp": sp.exp, "log": sp.log, "sinh": sp.sinh, "cosh": sp.cosh,
     "tanh": sp.tanh, "asinh": sp.asinh, "acosh": sp.acosh, "atanh": sp.atanh, "sin": sp.sin, "cos": sp.cos,
     "tan": sp.tan, "asin": sp.asin, "acos": sp.acos, "atan": sp.atan, "erf": sp.erf, "erfc": sp.erfc,
-    "lgamma": sp.loggamma, "digamma": sp.digamma, "sigmoid": functions.sigmoid, "softplus": functions.softplus,
+    "exp2": lambda a: sp.Integer(2) ** a, "log2": lambda a: sp.log(a) / sp.log(2),
+    "log10": lambda a: sp.log(a) / sp.log(10), "erfcx": functions.erfcx, "gamma": sp.gamma, "lgamma": sp.loggamma, "digamma": sp.digamma, "sigmoid": functions.sigmoid, "softplus": functions.softplus,
     "log1p": lambda a: sp.log(1 + a),
     "expm1": lambda a: sp.exp(a) - 1,
     "log1pmx": lambda a: sp.log(1 + a) - a,
@@ -33,7 +34,7 @@ _MORE: Mapping[str, Callable[..., Any]] = {
     "mul": lambda a, b: a * b,
     "div": lambda a, b: a / b,
     "pow": lambda a, b: a**b,
-    "max": sp.Max, "min": sp.Min,
+    "max": sp.Max, "min": sp.Min, "atan2": sp.atan2,
     "absorb": lambda a, b: a * b,
     "gap": lambda a, b: a - b,
     "exp_diff": lambda a, b: sp.exp(a - b),

@@ -61,6 +61,9 @@ FUNCTIONS = _ops(
     ("expm1", 1, "e ** a - 1"),
     ("log", 1, "natural logarithm"),
     ("log1p", 1, "log(1 + a)"),
+    ("exp2", 1, "2 ** a"),
+    ("log2", 1, "logarithm to base 2"),
+    ("log10", 1, "logarithm to base 10"),
     ("sinh", 1, "hyperbolic sine"),
     ("cosh", 1, "hyperbolic cosine"),
     ("tanh", 1, "hyperbolic tangent"),
@@ -73,8 +76,11 @@ FUNCTIONS = _ops(
     ("asin", 1, "inverse sine"),
     ("acos", 1, "inverse cosine"),
     ("atan", 1, "inverse tangent"),
+    ("atan2", 2, "the angle of the point (b, a), between -pi and pi"),
     ("erf", 1, "error function"),
     ("erfc", 1, "1 - erf(a)"),
+    ("erfcx", 1, "exp(a ** 2) * erfc(a)"),
+    ("gamma", 1, "gamma function"),
     ("lgamma", 1, "log |gamma(a)|"),
     ("digamma", 1, "derivative of lgamma"),
 )
@@ -326,16 +332,47 @@ EVEN = frozenset({"cosh", "cos", "abs"})
 AT_ZERO: Mapping[str, Term] = {
     **dict.fromkeys(("expm1", "log1p", "sqrt", "sinh", "tanh", "asinh", "atanh", "sin", "tan", "asin", "atan", "erf",
                      "abs", "sign", "log1pmx", "expm1mx"), ZERO),
-    **dict.fromkeys(("exp", "cosh", "cos", "erfc"), ONE),
+    **dict.fromkeys(("exp", "exp2", "cosh", "cos", "erfc", "erfcx"), ONE),
     "sigmoid": HALF,
+}
+# Where a function of one exact argument is exact: (function, argument) -> value.
+AT_ONE: Mapping[str, Term] = {
+    **dict.fromkeys(("log", "log2", "log10", "acos", "acosh", "lgamma"), ZERO), "gamma": ONE,
+}
+
+
+def _whole_power_of_two(a: Fraction) -> Fraction | None:
+    return Fraction(2) ** int(a) if a.denominator == 1 and abs(a) < 64 else None
+
+
+def _exponent(a: Fraction, base: int) -> Fraction | None:
+    """n where a = base**n, |n| < 64; None elsewhere."""
+    if a <= 0 or (a.numerator != 1 and a.denominator != 1):
+        return None
+    large, n = (a.numerator, 0) if a.denominator == 1 else (a.denominator, 0)
+    while large % base == 0 and n < 64:
+        large, n = large // base, n + 1
+    return Fraction(n if a.denominator == 1 else -n) if large == 1 and n < 64 else None
+
+
+_EXACTLY: Mapping[str, Callable[[Fraction], Fraction | None]] = {
+    "exp2": _whole_power_of_two,
+    "log2": lambda a: _exponent(a, 2),
+    "log10": lambda a: _exponent(a, 10),
+    "gamma": lambda a: Fraction(math.factorial(int(a) - 1)) if a.denominator == 1 and 0 < a < 20 else None,
+    "lgamma": lambda a: Fraction(0) if a == 2 else None,
 }
 
 
 def _unary(op: str, a: Term) -> Term:
     if is_const(a, 0) and op in AT_ZERO:
         return AT_ZERO[op]
-    if op == "log" and is_const(a, 1):
-        return ZERO
+    if is_const(a, 1) and op in AT_ONE:
+        return AT_ONE[op]
+    if op in _EXACTLY and is_const(a):
+        exact = _EXACTLY[op](number(a))
+        if exact is not None:
+            return const(exact)
     if op == "abs" and is_const(a):
         return const(abs(number(a)))
     if op == "sqrt" and is_const(a) and number(a) >= 0:

@@ -10,11 +10,7 @@ import pytest
 import sympy as sp
 from lossmith.derivations.balls import enclose
 from lossmith.derivations.calculus import CalculusProblem, derivative, hessian_vector
-from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, interval
-from lossmith.derivations.functions import clip, clip_through, logaddexp, sigmoid, softplus, xlogy
-from lossmith.derivations.importer import to_term
-from lossmith.derivations.loss import (
-    Argument,
+from lossmith.derivations.declaring import (
     Sum,
     arguments_of,
     class_index,
@@ -26,6 +22,10 @@ from lossmith.derivations.loss import (
     target,
     targets,
 )
+from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, interval
+from lossmith.derivations.functions import clip, clip_through, logaddexp, sigmoid, softplus, xlogy
+from lossmith.derivations.importer import to_term
+from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, row, show, var
 
 A, B = logit("a"), logit("b")

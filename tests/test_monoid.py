@@ -14,10 +14,11 @@ from lossmith.codegen.kernel import Family, Input, Let, Row, Slot, Stage
 from lossmith.codegen.monoid import monomial, row_kernel
 from lossmith.derivations import balls, points
 from lossmith.derivations.calculus import derivative, hessian_vector
+from lossmith.derivations.declaring import Sum, arguments_of, class_index, class_label, logits, targets
 from lossmith.derivations.domains import NONNEGATIVE, REAL
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.importer import to_term
-from lossmith.derivations.loss import Argument, Sum, arguments_of, class_index, class_label, logits, targets
+from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import stabilize
 from lossmith.derivations.terms import ONE, Term, add, div, make, mul, node, replace, row, show, var, walk
 from lossmith.derivations.ulp import FORMATS, distance

@@ -13,13 +13,7 @@ import pytest
 import sympy as sp
 from lossmith.derivations import balls
 from lossmith.derivations.calculus import derivative
-from lossmith.derivations.derivation import StableForm, Step
-from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, finite, interval
-from lossmith.derivations.evaluate import evaluate
-from lossmith.derivations.functions import sigmoid, xlogy
-from lossmith.derivations.importer import to_term
-from lossmith.derivations.loss import (
-    Argument,
+from lossmith.derivations.declaring import (
     Sum,
     arguments_of,
     class_index,
@@ -29,6 +23,12 @@ from lossmith.derivations.loss import (
     probabilities,
     targets,
 )
+from lossmith.derivations.derivation import StableForm, Step
+from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, finite, interval
+from lossmith.derivations.evaluate import evaluate
+from lossmith.derivations.functions import sigmoid, xlogy
+from lossmith.derivations.importer import to_term
+from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import stabilize
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.rules import RULES
