@@ -5,19 +5,24 @@ from __future__ import annotations
 from lossmith.derivations.rules import (
     conjugate,
     divergence,
+    erf,
     exponential,
     factoring,
+    gamma,
     hyperbolic,
     logistic,
     logsumexp,
     powers,
+    removable,
     signs,
+    trigonometric,
 )
 from lossmith.derivations.rules.base import Rule, RuleError, rule
 
 RULES: tuple[Rule, ...] = (
     *logistic.RULES, *exponential.RULES, *logsumexp.RULES, *conjugate.RULES, *hyperbolic.RULES,
-    *divergence.RULES, *powers.RULES, *signs.RULES, *factoring.RULES,
+    *divergence.RULES, *powers.RULES, *erf.RULES, *gamma.RULES, *trigonometric.RULES, *removable.RULES, *signs.RULES,
+    *factoring.RULES,
 )
 BY_NAME: dict[str, Rule] = {r.name: r for r in RULES}
 if len(BY_NAME) != len(RULES):

@@ -14,6 +14,8 @@ RULES = family(
          words="near a power of 1 the difference cancels", because=r"a^b-1=\operatorname{expm1}(b\log a)"),
     rule("one-less-power", "1 - a**b", "-expm1(b*log(a))", "a > 0",
          words="near a power of 1 the difference cancels", because=r"1-a^b=-\operatorname{expm1}(b\log a)"),
+    rule("power-difference", "a**c - b**c", "b**c*expm1(c*log(a/b))", "a > 0, b > 0",
+         words="near a = b the powers cancel", because=r"a^c-b^c=b^c\operatorname{expm1}(c\log\tfrac ab)"),
     rule("power-product", "a**c*b**c", "[a*b]**c", "a > 0, b > 0",
          words="one power instead of two", because=r"a^cb^c=(ab)^c"),
     rule("power-quotient", "a**c/b**c", "[a/b]**c", "a > 0, b > 0",

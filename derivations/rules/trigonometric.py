@@ -1,0 +1,50 @@
+"""Trigonometric functions: differences into products, half angles, and inverse functions of what is near 1."""
+
+from lossmith.derivations.rules.base import family, rule
+
+PRODUCT = "near a = b the two cancel; the product does not"
+HALF = "the half angle turns the difference into a square"
+
+RULES = family(
+    "trigonometric",
+    rule("one-less-cos", "1 - cos(a)", "2*sin(a/2)**2", words=HALF, because=r"1-\cos a=2\sin^2\tfrac a2"),
+    rule("one-plus-cos", "1 + cos(a)", "2*cos(a/2)**2", words=HALF, because=r"1+\cos a=2\cos^2\tfrac a2"),
+    rule("one-less-cos-square", "1 - cos(a)**2", "sin(a)**2",
+         words="sine and cosine lie on the circle", because=r"1-\cos^2a=\sin^2a"),
+    rule("one-less-sin-square", "1 - sin(a)**2", "cos(a)**2",
+         words="sine and cosine lie on the circle", because=r"1-\sin^2a=\cos^2a"),
+    rule("circle", "sin(a)**2 + cos(a)**2", "1",
+         words="sine and cosine lie on the circle", because=r"\sin^2a+\cos^2a=1"),
+    rule("cos-of-double", "cos(a)**2 - sin(a)**2", "cos(2*a)",
+         words="the double angle", because=r"\cos^2a-\sin^2a=\cos 2a"),
+    rule("sin-of-double", "sin(a)*cos(a)", "sin(2*a)/2",
+         words="the double angle", because=r"\sin a\cos a=\tfrac12\sin 2a"),
+    rule("sin-difference", "sin(a) - sin(b)", "2*(cos([(a + b)/2])*sin([(a - b)/2]))",
+         words=PRODUCT, because=r"\sin a-\sin b=2\cos\tfrac{a+b}2\sin\tfrac{a-b}2"),
+    rule("cos-difference", "cos(a) - cos(b)", "-2*(sin([(a + b)/2])*sin([(a - b)/2]))",
+         words=PRODUCT, because=r"\cos a-\cos b=-2\sin\tfrac{a+b}2\sin\tfrac{a-b}2"),
+    rule("tan-difference", "tan(a) - tan(b)", "sin([a - b])/(cos(a)*cos(b))",
+         words=PRODUCT, because=r"\tan a-\tan b=\frac{\sin(a-b)}{\cos a\cos b}"),
+    rule("tan-less-sin", "tan(a) - sin(a)", "tan(a)*(1 - cos(a))",
+         words="take out the tangent", because=r"\sin a = \tan a\cos a"),
+    rule("tan-from-quotient", "sin(a)/cos(a)", "tan(a)",
+         words="this is the tangent", because=r"\frac{\sin a}{\cos a}=\tan a"),
+    rule("tan-as-quotient", "tan(a)", "sin(a)/cos(a)",
+         words="what a tangent is", because=r"\tan a=\frac{\sin a}{\cos a}"),
+    rule("tan-of-half", "(1 - cos(a))/sin(a)", "tan(a/2)",
+         words="the tangent of the half angle", because=r"\frac{1-\cos a}{\sin a}=\tan\tfrac a2"),
+    rule("cosecant-less-cotangent", "1/sin(a) - 1/tan(a)", "tan(a/2)",
+         words="the tangent of the half angle", because=r"\frac1{\sin a}-\frac1{\tan a}=\tan\tfrac a2"),
+    rule("atan-difference", "atan(a) - atan(b)", "atan2([a - b], 1 + a*b)",
+         words="the angle between two directions", because=r"\arctan a-\arctan b=\arg\,(1+ab+i\,(a-b))"),
+    rule("atan-complement", "pi/2 - atan(a)", "atan2(1, a)",
+         words="the angle to the other axis", because=r"\tfrac\pi2-\arctan a=\arg\,(a+i)"),
+    rule("asin-complement", "pi/2 - asin(a)", "acos(a)",
+         words="sine and cosine of complementary angles", because=r"\tfrac\pi2-\arcsin a=\arccos a"),
+    rule("acos-near-one", "acos(1 - a)", "2*asin(sqrt(a/2))",
+         words="near 1 the argument rounds; the half angle keeps its digits",
+         because=r"\arccos(1-a)=2\arcsin\sqrt{a/2}"),
+    rule("acos-through-half", "acos(a)", "2*asin(sqrt([1 - a]/2))",
+         words="near 1 the argument rounds; the half angle keeps its digits",
+         because=r"\arccos a=2\arcsin\sqrt{(1-a)/2}"),
+)
