@@ -1,27 +1,32 @@
 """Measuring candidate forms of one formula: points, truth at them, and each form's error in bits.
 
-Truth is ball arithmetic on the definition. A form is evaluated in the storage format with every
-operation correctly rounded, so a measurement is the same on every machine.
+Truth is ball arithmetic on the definition. A form is evaluated in each storage format with every
+operation correctly rounded, so a measurement is the same on every machine. One judge holds the
+points of all formats side by side: a form is good only where it is good in every one of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lossmith.derivations import balls, evaluate, points, ulp
+from lossmith.derivations import balls, evaluate, points, relations, ulp
 from lossmith.derivations.derivation import Measurement
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, is_const, leaves, name_of, number, walk
 from lossmith.derivations.ulp import Doubles, Format
 
 SCANNED, BISECTIONS = 60, 40  # how hard roots are looked for
-NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21)  # points are added at a root times 1 +- 2**-k
+ROOTS = 3  # roots of a formula of one argument; changes of sign that are bisected in one of several
+NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21, 26, 33, 40, 48)  # points are added at a root times 1 +- 2**-k
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
+Columns = dict[str, Doubles]
 
 
 def bits(ulps: Doubles) -> Doubles:
@@ -32,57 +37,115 @@ def bits(ulps: Doubles) -> Doubles:
 
 def apart(got: npt.ArrayLike, truth: npt.ArrayLike, fmt: Format) -> Doubles:
     """|got - truth| / ulp(truth); infinite where just one of them is NaN or infinite."""
-    a, b = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    b = np.asarray(truth, dtype=np.float64)
+    return _apart(np.asarray(got, dtype=np.float64), b, ulp.ulp_of(b, fmt))
+
+
+def _apart(a: Doubles, b: Doubles, unit: Doubles) -> Doubles:
     with np.errstate(all="ignore"):
-        unit = ulp.ulp_of(b, fmt)
         out = np.abs(a / unit - b / unit)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     return np.asarray(np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), out, np.inf)), dtype=np.float64)
+
+
+class _Mixed(evaluate.Evaluator):
+    """Evaluates on the points of several formats at once: each stretch is rounded to its own."""
+
+    def __init__(self, env: Mapping[str, npt.ArrayLike], stretches: Sequence[tuple[Format, slice]], count: int) -> None:
+        super().__init__(env, max((f for f, _ in stretches), key=lambda f: f.precision))
+        self.stretches, self.count = stretches, count
+
+    def _round(self, values: Any) -> Doubles:
+        out = np.array(values, dtype=np.float64)
+        if out.ndim == 0:
+            if all(ulp.round_array(out, f) == out for f, _ in self.stretches):
+                return out
+            out = np.full(self.count, out)
+        for fmt, place in self.stretches:
+            if fmt.name != "float64":
+                out[place] = ulp.round_array(out[place], fmt)
+        return out
+
+    def _const(self, t: Term) -> Doubles:
+        rounded = [ulp.round_fraction(number(t), f) for f, _ in self.stretches]
+        if all(r == rounded[0] for r in rounded):
+            return np.asarray(rounded[0])
+        return np.concatenate([np.full(s.stop - s.start, r) for r, (_, s) in zip(rounded, self.stretches, strict=True)])
 
 
 @dataclass
 class Judge:
     """Points of the domain and what the definition is there; measures terms against it.
 
-    `env`: a float64 column per argument, numbers of the format. `truth`: the definition rounded to
-    the format. Points at which the definition has no value are left out.
+    `env`: a float64 column per argument. `fmts`: the formats, narrow before wide; `kind`: for each
+    point the index of the format whose number it is. `truth`: the definition rounded to that format.
+    Points at which the definition has no value are left out.
     """
 
     definition: Term
-    env: dict[str, Doubles]
+    env: Columns
     truth: Doubles
-    fmt: Format
+    fmts: tuple[Format, ...]
+    kind: npt.NDArray[np.int64]
+    arguments: tuple[Argument, ...] = ()
+    _conditions: dict[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def stretches(self) -> list[tuple[Format, slice]]:
+        """Runs of points of one format."""
+        ends = [0, *(np.nonzero(np.diff(self.kind))[0] + 1).tolist(), self.count]
+        return [(self.fmts[int(self.kind[a])], slice(a, b)) for a, b in itertools.pairwise(ends) if b > a]
 
     @cached_property
     def evaluator(self) -> evaluate.Evaluator:
-        return evaluate.Evaluator(self.env, self.fmt)
+        if len(self.stretches) < 2:
+            return evaluate.Evaluator(self.env, self.stretches[0][0] if self.stretches else self.fmts[0])
+        return _Mixed(self.env, self.stretches, self.count)
+
+    @cached_property
+    def unit(self) -> Doubles:
+        """The unit in the last place of the truth, at every point in its format."""
+        parts = [ulp.ulp_of(self.truth[place], fmt) for fmt, place in self.stretches]
+        return np.concatenate(parts) if parts else np.zeros(0)
 
     @property
     def count(self) -> int:
         return len(self.truth)
 
+    def fmt(self, i: int) -> Format:
+        return self.fmts[int(self.kind[i])]
+
     def value(self, term: Term) -> Doubles:
-        """The term on every point, in the format."""
+        """The term on every point, in the point's format."""
         return np.broadcast_to(np.asarray(self.evaluator(term), dtype=np.float64), self.truth.shape)
 
     def ulps(self, term: Term) -> Doubles:
         """|term - truth| in ulp of the truth, at every point."""
-        return apart(self.value(term), self.truth, self.fmt)
+        return _apart(self.value(term), self.truth, self.unit)
 
     def point(self, i: int) -> dict[str, float]:
         return {name: float(column[i]) for name, column in self.env.items()}
 
     def where(self, i: int) -> str:
         """A point in words: `x = 0.5, z = 1`."""
-        return ", ".join(f"{name} = {value:.9g}" for name, value in self.point(i).items())
+        digits = 9 if self.fmt(i).precision <= 24 else 17
+        return ", ".join(f"{name} = {value:.{digits}g}" for name, value in self.point(i).items())
 
     def measurement(self, term: Term, allowance: Doubles | None = None) -> Measurement:
         """The worst error (each point's error divided by its allowance) and where it is."""
+        return self._worst(self.ulps(term) / (1.0 if allowance is None else allowance), np.arange(self.count))
+
+    def measurements(self, term: Term, allowance: Doubles | None = None) -> tuple[Measurement, ...]:
+        """The same for each format that has points."""
         errors = self.ulps(term) / (1.0 if allowance is None else allowance)
-        if not len(errors):
-            return Measurement(self.fmt.name, 0.0, "", 0)
-        worst = int(np.argmax(errors))
-        return Measurement(self.fmt.name, float(errors[worst]), self.where(worst), len(errors))
+        every = [np.nonzero(self.kind == k)[0] for k in range(len(self.fmts))]
+        return tuple(self._worst(errors, rows) for rows in every if len(rows))
+
+    def _worst(self, errors: Doubles, rows: npt.NDArray[np.int64]) -> Measurement:
+        if not len(rows):
+            return Measurement(self.fmts[0].name, 0.0, "", 0)
+        worst = int(rows[np.argmax(errors[rows])])
+        return Measurement(self.fmt(worst).name, float(errors[worst]), self.where(worst), len(rows))
 
     def condition(self, i: int) -> float:
         """How many ulp the truth moves when one input moves by half an ulp: what no form can avoid."""
@@ -93,28 +156,56 @@ class Judge:
     def near_root(self, i: int) -> bool:
         """Whether the conditioning is that of a root, and not what an exponential of the inputs has anyway."""
         size = max(abs(v) for v in self.point(i).values())
-        return self.condition(i) > 2 * min(max(size, 1.0), 128.0)
-
-    @cached_property
-    def _conditions(self) -> dict[int, float]:
-        return {}
+        return self.condition(i) > 2 * min(max(size, 1.0), 128.0 if self.fmt(i).precision <= 24 else 1024.0)
 
     def _condition(self, i: int) -> float:
-        here = self.point(i)
+        here, fmt = self.point(i), self.fmt(i)
         worst = 1.0
         for name, value in here.items():
             for sign in (-1, 1):
-                moved = points.step(value, sign, self.fmt)
-                there = balls.truth(self.definition, {**here, name: moved}, self.fmt)
+                moved = points.step(value, sign, fmt)
+                there = balls.truth(self.definition, {**here, name: moved}, fmt)
                 if isinstance(there, float) and math.isfinite(there):
-                    worst = max(worst, float(apart(there, self.truth[i], self.fmt)) / 2)
+                    worst = max(worst, float(apart(there, self.truth[i], fmt)) / 2)
         return worst
 
-    def with_points(self, other: Judge, chosen: Sequence[int]) -> Judge:
-        """This judge with some points of another added."""
-        rows = np.asarray(chosen, dtype=np.int64)
-        env = {n: np.concatenate([c, other.env[n][rows]]) for n, c in self.env.items()}
-        return Judge(self.definition, env, np.concatenate([self.truth, other.truth[rows]]), self.fmt)
+    def select(self, rows: npt.ArrayLike) -> Judge:
+        """This judge on some of its points: indices, or a mask."""
+        chosen = np.arange(self.count)[np.asarray(rows)]
+        env = {n: c[chosen] for n, c in self.env.items()}
+        known = {new: self._conditions[old] for new, old in enumerate(chosen.tolist()) if old in self._conditions}
+        return Judge(self.definition, env, self.truth[chosen], self.fmts, self.kind[chosen], self.arguments, known)
+
+    def joined(self, other: Judge) -> Judge:
+        """This judge's points followed by those of another that it does not have."""
+        more = other.select(self._new(other))
+        env = {n: np.concatenate([c, more.env[n]]) for n, c in self.env.items()}
+        return Judge(self.definition, env, np.concatenate([self.truth, more.truth]), self.fmts,
+                     np.concatenate([self.kind, more.kind]), self.arguments, dict(self._conditions))
+
+    def without(self, other: Judge) -> Judge:
+        """The points that another judge does not have."""
+        return self.select(other._new(self))
+
+    def _new(self, other: Judge) -> npt.NDArray[np.bool_]:
+        known = set(self._rows())
+        return np.array([row not in known for row in other._rows()], dtype=bool)
+
+    def _rows(self) -> list[tuple[float, ...]]:
+        return list(zip(self.kind.tolist(), *(c.tolist() for c in self.env.values()), strict=True))
+
+    def at(self, columns: Mapping[str, Doubles], fmt: Format) -> Judge:
+        """A judge of the same formula on other points of one of its formats, those without a value left out."""
+        return _on(self.definition, self.arguments, dict(columns), fmt, self.fmts)
+
+
+def _on(definition: Term, arguments: tuple[Argument, ...], columns: Columns, fmt: Format,
+        fmts: tuple[Format, ...]) -> Judge:
+    length = len(next(iter(columns.values()))) if columns else 0
+    truth = balls.truth_many(definition, columns, fmt, arguments) if length else np.zeros(0)
+    keep = ~np.isnan(truth)
+    kind = np.full(int(keep.sum()), fmts.index(fmt), dtype=np.int64)
+    return Judge(definition, {n: c[keep] for n, c in columns.items()}, truth[keep], fmts, kind, arguments)
 
 
 def constants(term: Term) -> list[float]:
@@ -124,59 +215,121 @@ def constants(term: Term) -> list[float]:
 
 def judge(definition: Term, arguments: tuple[Argument, ...], fmt: Format, count: int, seed: int,
           infinite: bool = False, given: Sequence[Term] = ()) -> Judge:
-    """A judge on `count` drawn points. With `infinite`, only points with an infinite input or truth."""
-    used = {name_of(t) for t in leaves(definition)}
+    """A judge on `count` drawn points. With `infinite`, only points with an infinite input or truth.
+
+    given: relations between arguments; only points at which they all hold are drawn.
+    """
+    return judges(definition, arguments, {fmt: count}, seed, infinite, given)
+
+
+def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Format, int], seed: int,
+           infinite: bool = False, given: Sequence[Term] = ()) -> Judge:
+    """A judge on drawn points of several formats, so many of each."""
+    fmts = tuple(sorted(counts, key=lambda f: f.precision))
+    used = {name_of(t) for t in leaves(definition)} | set(relations.names_in(given))
     chosen = [a for a in arguments if a.name in used] or list(arguments)
-    columns = points.scalar_points(chosen, count, seed, fmt, constants(definition), infinite=infinite)
+    parts = []
+    for fmt in fmts:
+        columns = _drawn(definition, chosen, fmt, counts[fmt], seed, infinite, given)
+        part = _on(definition, arguments, _distinct(columns), fmt, fmts)
+        if not infinite:
+            more = _near_roots(part, chosen, fmt, given)
+            part = part.joined(part.at(more, fmt)) if more else part
+        parts.append(part)
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.joined(part)
+    return whole
+
+
+def _drawn(definition: Term, chosen: Sequence[Argument], fmt: Format, count: int, seed: int, infinite: bool,
+           given: Sequence[Term]) -> Columns:
+    columns = points.scalar_points(chosen, count, seed, fmt, constants(definition), infinite=infinite, given=given)
     if infinite:
         wild = np.any([~np.isfinite(c) for c in columns.values()], axis=0)
         columns = {n: c[wild] for n, c in columns.items()}
-    elif len(columns) == 1:
-        columns = _with_roots(definition, chosen[0], columns[chosen[0].name], fmt)
-    columns = _distinct(columns)
-    length = len(next(iter(columns.values()))) if columns else 0
-    truth = balls.truth_many(definition, columns, fmt, arguments) if length else np.zeros(0)
-    keep = ~np.isnan(truth)
-    return Judge(definition, {n: c[keep] for n, c in columns.items()}, truth[keep], fmt)
+    return columns
 
 
-def _with_roots(definition: Term, argument: Argument, column: Doubles, fmt: Format) -> dict[str, Doubles]:
-    """The points of a formula of one argument, and more on both sides of where it changes sign.
-
-    Formulas of several arguments are left alone: at their roots errors are a matter of luck.
-    """
-    line = np.unique(column)
-    added: list[float] = []
-    for root in _sign_changes(definition, argument.name, line[:: max(1, len(line) // SCANNED)]):
-        near = [root * (1 + s * math.ldexp(1.0, -k)) for k in NEARNESS for s in (-1, 1)]
-        added += [v for v in ulp.round_array(np.array([root, *near]), fmt).tolist() if argument.domain.holds(v)]
-    return {argument.name: np.concatenate([column, added])}
+def satisfying(columns: Columns, given: Sequence[Term]) -> Columns:
+    """The points at which every relation holds."""
+    if not given:
+        return columns
+    keep = relations.holds(given, columns)
+    return {n: c[keep] for n, c in columns.items()}
 
 
-def _sign_changes(definition: Term, name: str, line: Doubles) -> list[float]:
-    """Where the definition crosses zero: bisected, at most three places."""
-
-    def sign(x: float) -> float:
-        value = balls.truth(definition, {name: x})
-        assert isinstance(value, float)
-        return value
-
-    values = np.array([sign(float(x)) for x in line])
-    line, values = line[(values < 0) | (values > 0)], values[(values < 0) | (values > 0)]
-    found: list[float] = []
-    for j in np.nonzero((values[:-1] < 0) != (values[1:] < 0))[0][:3]:
-        low, high, rising = float(line[j]), float(line[j + 1]), values[j] < 0
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            if (sign(middle) < 0) == rising:
-                low = middle
-            else:
-                high = middle
-        found.append(low)
-    return found
+def _near_roots(part: Judge, arguments: Sequence[Argument], fmt: Format, given: Sequence[Term]) -> Columns:
+    """Points on both sides of where the definition changes sign: bisected along one argument, the others fixed."""
+    if not part.count:
+        return {}
+    found: list[dict[str, float]] = []
+    line = _one_line(part) if len(arguments) == 1 else _legs(part)
+    for here, name, low, high in line:
+        root = _crossing(part.definition, here, name, low, high)
+        domain = next(a.domain for a in arguments if a.name == name)
+        near = [root, *(root * (1 + s * math.ldexp(1.0, -k)) for k in NEARNESS if k < fmt.precision for s in (-1, 1))]
+        near = sorted({v for x in near for v in points.neighbours([x], fmt)} if len(arguments) > 1 else
+                      set(ulp.round_array(np.array(near), fmt).tolist()))
+        found += [{**here, name: v} for v in near if domain.holds(v) and math.isfinite(v)]
+    columns = {n: np.array([p[n] for p in found]) for n in part.env}
+    return satisfying(columns, given) if found else {}
 
 
-def _distinct(columns: dict[str, Doubles]) -> dict[str, Doubles]:
+Leg = tuple[dict[str, float], str, float, float]  # a point, the argument that varies, from where to where
+
+
+def _one_line(part: Judge) -> Iterator[Leg]:
+    """Where the formula of one argument changes sign, between neighbouring points."""
+    ((name, column),) = part.env.items()
+    order = np.argsort(column, kind="stable")
+    sign = np.sign(part.truth[order])
+    order, sign = order[sign != 0], sign[sign != 0]
+    line = column[order]
+    for j in np.nonzero(sign[:-1] != sign[1:])[0][:ROOTS]:
+        yield {}, name, float(line[j]), float(line[j + 1])
+
+
+def _legs(part: Judge) -> Iterator[Leg]:
+    """Moves of one argument between two points at which the formula has different signs."""
+    signs = np.sign(part.truth)
+    size = np.max([np.abs(np.log2(np.abs(c) + 2.0**-40)) for c in part.env.values()], axis=0)
+    above, below = ([i for i in np.argsort(size, kind="stable").tolist() if signs[i] == s][:40] for s in (1, -1))
+    count = 0
+    for a, b in zip(above, below):
+        here, there = part.point(a), part.point(b)
+        sign = 1.0
+        for name in part.env:
+            moved = {**here, name: there[name]}
+            value = _sign(part.definition, moved)
+            if value * sign < 0:
+                yield {n: v for n, v in here.items() if n != name}, name, here[name], there[name]
+                count += 1
+                break
+            here, sign = moved, value or sign
+        if count == ROOTS:
+            return
+
+
+def _sign(definition: Term, here: Mapping[str, float]) -> float:
+    value = balls.truth(definition, here)
+    assert isinstance(value, float)
+    return 0.0 if math.isnan(value) else float(np.sign(value))
+
+
+def _crossing(definition: Term, here: Mapping[str, float], name: str, low: float, high: float) -> float:
+    """Where the definition crosses zero between two values of one argument: bisected."""
+    first = _sign(definition, {**here, name: low})
+    for _ in range(BISECTIONS):
+        middle = low / 2 + high / 2
+        if _sign(definition, {**here, name: middle}) == first:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _distinct(columns: Columns) -> Columns:
     if not columns:
         return columns
     table = np.unique(np.stack(list(columns.values()), axis=1), axis=0)

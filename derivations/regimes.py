@@ -20,7 +20,7 @@ from lossmith.derivations.terms import Term, const, make, show, sub, var, walk
 from lossmith.derivations.ulp import Doubles
 
 if TYPE_CHECKING:
-    from lossmith.derivations.search import Candidate, Search
+    from lossmith.derivations.beam import Candidate, Search
 
 Places = npt.NDArray[Any]
 LEAST = 12  # points that a piece must hold

@@ -1,0 +1,121 @@
+"""Choosing among candidates: one piece before two, a shorter path before a longer one, guards only where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from lossmith.derivations.beam import Candidate, Search
+from lossmith.derivations.guards import guard
+from lossmith.derivations.machine import cost, expansion, machine
+from lossmith.derivations.measure import Judge
+from lossmith.derivations.moves import Move, from_rewrite, replayed
+from lossmith.derivations.regimes import Piecewise, best_split
+from lossmith.derivations.terms import Term
+
+EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
+FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
+RIVALS = 3  # other forms that the answer is compared with where truth would cost too much
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The chosen form: moves from the definition, then into the machine's vocabulary, guards last."""
+
+    moves: tuple[Move, ...]
+    term: Term
+    ulp: float
+    pieces: int = 1
+
+
+def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Term]]:
+    """The best answer in the pool, and other forms to compare it with."""
+    good = search.good()
+    rivals = [c.form for c in good[1: 1 + RIVALS]]
+    root = next(iter(search.pool.values()))
+    if good:
+        if search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
+            good = [root]
+        single = _single(search, good, edges)
+        if search.strictly_met():
+            return single, rivals
+        return _without_excuse(search, single, fresh), rivals
+    search.allowance = search.strict
+    split = best_split(search)
+    if split is not None:
+        return piecewise(search, split), [c.form for c in split.candidates]
+    return finished(search, min(search.pool.values(), key=search.shortfall)), rivals
+
+
+def _single(search: Search, good: list[Candidate], edges: Judge) -> Answer:
+    """Of the cheapest single forms the one that is right at most points at infinity."""
+    finalists = [finished(search, c) for c in good[:FINALISTS] if search.price(c) <= search.price(good[0]) + WITHIN]
+    wrong = [int((edges.ulps(a.term) > 64 * search.target).sum()) if edges.count else 0 for a in finalists]
+    return finalists[int(np.argmin(wrong))]
+
+
+def _without_excuse(search: Search, single: Answer, fresh: Judge) -> Answer:
+    """A form that is good but for what conditioning excuses, unless two simple pieces do without the excuse."""
+    search.allowance = search.strict
+    split = best_split(search)
+    if split is None or not split.simple or split.ulp > search.target:
+        return single
+    pieces = piecewise(search, split)
+    gained = fresh.measurement(pieces.term).ulp * EXCUSED <= fresh.measurement(single.term).ulp
+    return pieces if gained else single
+
+
+def finished(search: Search, c: Candidate) -> Answer:
+    """A candidate as an answer: its path pruned, then expanded and guarded."""
+    return _complete(search, list(_pruned(search, c)), c.term, search.ulp(c), 1)
+
+
+def _complete(search: Search, moves: list[Move], term: Term, ulp: float, pieces: int) -> Answer:
+    term = moves[-1].after if moves else term
+    moves += [from_rewrite(step) for step in expansion(term)]
+    term = moves[-1].after if moves else term
+    guarded = guard(term, search.arguments)
+    if guarded is not term:
+        moves.append(Move.guard(term, guarded))
+    return Answer(tuple(moves), guarded, ulp, pieces)
+
+
+def _pruned(search: Search, c: Candidate) -> tuple[Move, ...]:
+    """The path without the steps that it does not need."""
+    moves = list(c.moves)
+    i = 0
+    while i < len(moves) and len(moves) > 1:
+        shorter = moves[:i] + moves[i + 1:]
+        again = replayed(moves[0].before, shorter)
+        if again is not None:
+            form = guard(machine(again), search.arguments)
+            errors = search.judge.ulps(form) / search.allowance
+            if cost(form) <= c.cost and float(errors.max()) <= search.ulp(c) + 1e-9:
+                moves = list(_rewired(moves[0].before, shorter))
+                continue
+        i += 1
+    return tuple(moves)
+
+
+def _rewired(start: Term, moves: Iterable[Move]) -> Iterator[Move]:
+    term = start
+    for move in moves:
+        made = move.on(term)
+        assert made is not None
+        yield made
+        term = made.after
+
+
+def piecewise(search: Search, split: Piecewise) -> Answer:
+    """Split first, then rewrite each piece along its own path."""
+    before = search.definition
+    pieces: list[Term] = [before] * len(split.candidates)
+    after = split.join(pieces)
+    moves = [Move.split(before, after, split.words(), split.latex())]
+    for i, c in enumerate(split.candidates):
+        for move in _pruned(search, c):
+            pieces[i] = move.after
+            before, after = after, split.join(pieces)
+            moves.append(move.inside(before, after))
+    return _complete(search, moves, after, split.ulp, len(pieces))

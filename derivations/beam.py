@@ -1,0 +1,315 @@
+"""The beam: the pool of candidate forms of one formula, grown by rules, ordered by measured error.
+
+Every candidate is measured in the form that a machine computes, every operation rounded, on the
+points of every format. Bounded by counts of candidates, so that the answer is the same on every
+machine; the clock only stops what has gone out of hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from lossmith.derivations import evaluate
+from lossmith.derivations.guards import guard
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.machine import cost, expansion, machine, names_left
+from lossmith.derivations.match import Rewrite, index, rewrites
+from lossmith.derivations.measure import Judge, bits
+from lossmith.derivations.moves import Move, from_rewrite, from_seed
+from lossmith.derivations.polynomial import collect, ordered
+from lossmith.derivations.rules import RULES
+from lossmith.derivations.seeds import recognized, seeds, towards_one
+from lossmith.derivations.singular import patched
+from lossmith.derivations.terms import Term, nodes_count, replace, walk
+from lossmith.derivations.ulp import FORMATS, Doubles
+
+BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
+PER_ULP, PER_STEP = 1.5, 0.75  # what an ulp and a step of derivation weigh beside the cost of a kernel
+CLOSE = 6.0  # what it weighs to come close to the target
+CONTRACT = 2.0  # ulp: what a float64 kernel of a loss is held to
+HEALED = 12  # leading candidates in which limits are put where a quotient is 0 / 0
+GROWTH = 80  # a candidate may be this much larger than what it came from
+_rules = index(RULES)
+
+
+@dataclass(eq=False)
+class Candidate:
+    """One form: how it was reached, what the machine computes for it (guarded), and its errors in bits."""
+
+    term: Term
+    form: Term
+    moves: tuple[Move, ...]
+    bits: Doubles
+    cost: float
+    serial: int
+
+    @property
+    def worst(self) -> float:
+        return float(self.bits.max())
+
+    @property
+    def score(self) -> tuple[float, int]:
+        """The order of the beam: the mean has a slope where the worst point has none."""
+        return float(self.bits.mean()) + 0.15 * self.worst + 0.004 * self.cost, self.serial
+
+
+@dataclass
+class Budget:
+    """How much work is allowed: nodes of measured forms. The clock is for emergencies."""
+
+    nodes: int
+    seconds: float
+    used: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def spent(self) -> bool:
+        return self.used >= self.nodes or time.monotonic() - self.started > self.seconds
+
+
+@dataclass
+class Search:
+    """The pool of candidates for one formula, and the beam over it."""
+
+    definition: Term
+    judge: Judge
+    arguments: tuple[Argument, ...]
+    budget: Budget
+    target: float
+    pool: dict[int, Candidate] = field(default_factory=dict)
+    expanded: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.healed: set[int] = set()
+        self.strict = np.ones(self.judge.count)
+        self.allowance = self.strict
+        self.moderate = _moderate(self.judge)
+
+    def holds(self, conditions: Iterable[Term]) -> bool:
+        """Whether side conditions hold on the moderate points (they are proved on the final path only)."""
+        for condition in conditions:
+            left, right = (self.moderate(a) for a in condition.args)
+            # The closure of the condition: what holds inside holds at the edge by continuity.
+            broken = {"gt": left < right, "ge": left < right, "lt": left > right, "le": left > right}.get(condition.op)
+            if broken is not None and np.any(broken):
+                return False
+        return True
+
+    def admit(self, term: Term, moves: tuple[Move, ...]) -> Candidate | None:
+        """Measure a new form; None if an equally rounding one is known."""
+        key = ordered(term).id
+        if key in self.pool:
+            return None
+        form = guard(machine(term), self.arguments)
+        made = Candidate(term, form, moves, bits(self.judge.ulps(form)), cost(form), len(self.pool))
+        self.pool[key] = made
+        self.budget.used += nodes_count(form)
+        return made
+
+    def plant(self, start: Term, moves: tuple[Move, ...]) -> None:
+        """A starting form with what recognition and the normal forms make of it."""
+        self.admit(start, moves)
+        grown = moves
+        for step in towards_one(start, lambda r: self.holds(r.conditions)):
+            grown = (*grown, from_rewrite(step))
+            self.admit(step.after, grown)
+        for step in recognized(start, lambda r: self.holds(r.conditions)):
+            moves = (*moves, from_rewrite(step))
+            self.admit(step.after, moves)
+            start = step.after
+        for seed in seeds(start):
+            grown = (*moves, from_seed(seed))
+            if self.admit(seed.term, grown) is None:
+                continue
+            term = seed.term
+            for step in recognized(term, lambda r: self.holds(r.conditions)):
+                grown = (*grown, from_rewrite(step))
+                self.admit(step.after, grown)
+
+    def grow(self, parent: Candidate) -> None:
+        """Every rewrite of one candidate."""
+        self.expanded.add(parent.serial)
+        for step in _all_rewrites(parent.term):
+            if self.budget.spent():
+                return
+            if step.after.size > 3 * parent.term.size + GROWTH or ordered(step.after).id in self.pool:
+                continue
+            if step.conditions and not self.holds(step.conditions):
+                continue
+            self.admit(step.after, (*parent.moves, from_rewrite(step)))
+
+    def heal(self) -> None:
+        """Limits put in where the leading candidates are 0 / 0 and truth is not."""
+        leaders = sorted(self.pool.values(), key=lambda c: c.score)[:HEALED]
+        for c in leaders:
+            if c.serial in self.healed or self.budget.spent():
+                continue
+            self.healed.add(c.serial)
+            undefined = np.isnan(self.judge.value(c.form)) & np.isfinite(self.judge.truth)
+            if 0 < undefined.sum() <= self.judge.count // 3:
+                for move in patched(c.term):
+                    self.admit(move.after, (*c.moves, move))
+
+    def front(self) -> list[Candidate]:
+        """The next candidates to grow: two thirds by score, the rest by coverage of the points still lost."""
+        waiting = sorted((c for c in self.pool.values() if c.serial not in self.expanded), key=lambda c: c.score)
+        chosen = waiting[: 2 * BEAM // 3]
+        rest = waiting[2 * BEAM // 3: 1500]
+        if not rest:
+            return chosen
+        covered = np.min([c.bits for c in chosen], axis=0)
+        table = np.array([c.bits for c in rest])
+        while len(chosen) < BEAM:
+            gain = np.maximum(covered - table, 0).sum(axis=1)
+            best = int(np.argmax(gain))
+            if gain[best] <= 0:
+                break
+            covered = np.minimum(covered, table[best])
+            chosen.append(rest[best])
+        return chosen
+
+    def excuse(self, fully: bool = False) -> None:
+        """Allow each point what its own conditioning costs, as far as no candidate does better.
+
+        Fully: where the leading candidates fail, all that conditioning costs. A single form that
+        loses no more than its inputs do is worth more than pieces chosen point by point.
+        """
+        pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
+        table = 2.0 ** np.array([c.bits for c in pool]) - 1
+        self.strict = np.ones(self.judge.count)
+        # The best of a pool at one point is luck when many take part: the third best is not.
+        reached = np.sort(table, axis=0)[min(2, len(pool) // 10)]
+        poor = np.nonzero(reached > self.target / 2)[0]
+        for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
+            self.strict[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+        self.allowance = self.strict.copy()
+        for errors in table[:10] if fully and not self.good() else ():
+            failing = np.nonzero((errors > self.target * self.allowance) & (self.judge.truth != 0))[0]
+            for i in failing.tolist() if len(failing) <= self.judge.count // 3 else ():
+                if self.judge.near_root(i):
+                    self.allowance[i] = max(self.allowance[i], self.judge.condition(i))
+
+    def errors(self, c: Candidate) -> Doubles:
+        """A candidate's errors in ulp, each point's divided by its allowance."""
+        return np.asarray((2.0**c.bits - 1) / self.allowance, dtype=np.float64)
+
+    def ulp(self, c: Candidate) -> float:
+        """The worst of a candidate's errors."""
+        return float(np.max(self.errors(c)))
+
+    def price(self, c: Candidate) -> float:
+        """What decides between good forms: a kernel's cost, its error, the length of the derivation."""
+        errors = self.errors(c)
+        ulp = float(errors.max())
+        close = CLOSE if ulp > 0.75 * self.target else 0.0
+        for fmt, place in self.judge.stretches:
+            if fmt.name == "float64" and float(errors[place].max()) > CONTRACT * self.target / 4:
+                close = CLOSE
+        return c.cost + PER_ULP * max(1.0, ulp) + close + PER_STEP * (len(c.moves) + names_left(c.term))
+
+    def lower(self, c: Candidate) -> None:
+        """Admit a candidate's machine form, so that the rules can work on that too."""
+        moves = c.moves
+        for step in expansion(c.term):
+            moves = (*moves, from_rewrite(step))
+        if moves is not c.moves:
+            self.admit(moves[-1].after, moves)
+
+    def shortfall(self, c: Candidate) -> tuple[float, float, int]:
+        """The order of candidates that all miss the target: how much is lost over all points, then the price."""
+        lost = np.log2(1 + self.errors(c))
+        over = np.maximum(lost - np.log2(1 + self.target), 0)
+        return round(float(over.mean()) + 0.05 * float(over.max()), 2), self.price(c), c.serial
+
+    def extend(self, more: Judge) -> None:
+        """Further points, at which every candidate is measured too."""
+        more = more.without(self.judge)
+        if not more.count:
+            return
+        for c in self.pool.values():
+            c.bits = np.concatenate([c.bits, bits(more.ulps(c.form))])
+        self.judge = self.judge.joined(more)
+        self.moderate = _moderate(self.judge)
+        self.allowance = self.strict = np.ones(self.judge.count)
+
+    def strictly_met(self) -> bool:
+        """Whether some form meets the target with no more excuse than the pool as a whole needs."""
+        limit = np.log2(1 + self.target * self.strict)
+        return any(not np.any(c.bits > limit) for c in self.pool.values())
+
+    def good(self) -> list[Candidate]:
+        """Candidates within the target, the best first."""
+        limit = np.log2(1 + self.target * self.allowance)
+        found = [c for c in self.pool.values() if not np.any(c.bits > limit)]
+        return sorted(found, key=lambda c: (self.price(c), c.serial))
+
+    def run(self) -> None:
+        """Grow the beam until the target is met and further rounds bring nothing cheaper."""
+        quiet, before = 0, float("inf")
+        for depth in range(DEPTH):
+            self.heal()
+            self.excuse(fully=depth >= 2)
+            good = self.good()
+            for c in good[:4]:
+                self.lower(c)
+            if good:
+                good = self.good()
+                price = self.price(good[0])
+                quiet = quiet + 1 if price > before - 0.5 else 0
+                before = min(before, price)
+                if quiet >= AFTER:
+                    return
+            front = self.front()
+            if good:
+                front = _unique([*[c for c in good[:4] if c.serial not in self.expanded], *front[: BEAM // 2]])
+            if not front:
+                return
+            for parent in front:
+                if self.budget.spent():
+                    self.excuse(fully=True)
+                    return
+                self.grow(parent)
+        self.heal()
+        self.excuse(fully=True)
+
+
+def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return list({c.serial: c for c in candidates}.values())
+
+
+def _moderate(whole: Judge) -> evaluate.Evaluator:
+    """The points of ordinary magnitude in float64, where a side condition can be read off."""
+    table = np.stack(list(whole.env.values())) if whole.env else np.zeros((0, whole.count))
+    size = np.abs(table)
+    ordinary = np.all((size == 0) | ((size >= 2.0**-10) & (size <= 32)), axis=0)
+    inside = ordinary & np.isfinite(whole.truth)
+    if inside.sum() < 8:
+        inside = np.isfinite(whole.truth)
+    return evaluate.Evaluator({n: c[inside] for n, c in whole.env.items()}, FORMATS["float64"])
+
+
+@dataclass(frozen=True)
+class _Collecting:
+    """The macro rewrite that collects a sum or product; shaped like a rule."""
+
+    name: str
+    pattern: Term
+    replacement: Term
+    collected: frozenset[Term] = frozenset()
+    conditions: tuple[Term, ...] = ()
+    words: str = "collect like parts"
+    reason_latex: str = r"\text{collect}"
+    condition: str = ""
+
+
+def _all_rewrites(term: Term) -> Iterator[Rewrite]:
+    yield from rewrites(term, _rules)
+    for t in walk(term):
+        if t.op in ("add", "sub", "mul", "div"):
+            found = collect(t)
+            if found is not t:
+                yield Rewrite(_Collecting("collect", t, found), term, t, found, replace(term, {t: found}), ())
+
+

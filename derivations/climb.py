@@ -1,0 +1,146 @@
+"""Looking for trouble: points at which a chosen form may fail, found without truth where that is cheap.
+
+Many points are drawn; the form is run in its format and compared with itself in float64, or with
+other forms of the same formula. Where they part, and where the form changes branches, and around
+the worst points known, truth is asked. Bounded by counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from lossmith.derivations import points
+from lossmith.derivations.answers import Answer
+from lossmith.derivations.evaluate import Evaluator
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.measure import Columns, Judge, apart, constants, satisfying
+from lossmith.derivations.terms import COMPARISONS, Term, leaves, name_of, walk
+from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, numbers, ordinals
+
+DRAWN = 1500  # points at which forms are compared with each other
+ASKED = 36  # points of a format at which truth is asked, the most suspicious first
+AT_SEAMS = 24  # of them at seams
+WORST, STEPS = 6, (1, -1, 2, -3, 1 << 8, -(1 << 8), 1 << 16, -(1 << 16))  # places around each of the worst points
+HALVINGS = 64
+DOUBT = 2.0  # ulp by which forms must part for truth to be asked
+
+
+def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequence[Term]) -> Judge:
+    """Points of every format at which `answer` is most likely to be wrong, with their truth."""
+    found: Judge | None = None
+    for fmt in known.fmts:
+        arguments = [a for a in known.arguments if a.name in known.env]
+        columns = _suspects(answer.term, rivals, known, arguments, fmt, given)
+        part = known.at(columns, fmt) if columns else None
+        if part is not None and part.count:
+            found = part if found is None else found.joined(part)
+    return found if found is not None else known.select(np.zeros(known.count, dtype=bool))
+
+
+def _suspects(term: Term, rivals: Sequence[Term], known: Judge, arguments: Sequence[Argument], fmt: Format,
+              given: Sequence[Term]) -> Columns:
+    drawn = points.scalar_points(arguments, DRAWN, 7, fmt, constants(term), given=given)
+    seams = satisfying(_inside(_at_seams(term, drawn, fmt), arguments), given)
+    around = satisfying(_inside(_around_worst(term, known, fmt), arguments), given)
+    table = [_chosen(term, rivals, columns, fmt, count) for columns, count in (
+        (drawn, ASKED), (seams, AT_SEAMS), (around, ASKED)) if _length(columns)]
+    return {n: np.concatenate([c[n] for c in table]) for n in drawn} if table else {}
+
+
+def _length(columns: Columns) -> int:
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:
+    keep = np.ones(_length(columns), dtype=bool)
+    for a in arguments:
+        keep &= np.array([bool(np.isfinite(v)) and a.domain.holds(v) for v in columns.get(a.name, ())], dtype=bool)
+    return {n: c[keep] for n, c in columns.items()}
+
+
+def _chosen(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format, count: int) -> Columns:
+    """The points at which the form parts most from what it is compared with, NaN first."""
+    doubt = _doubt(term, rivals, columns, fmt)
+    rows = np.nonzero(doubt > DOUBT)[0]
+    rows = rows[np.argsort(-doubt[rows], kind="stable")]
+    return {n: c[np.sort(_spread(rows, count))] for n, c in columns.items()}
+
+
+def _spread(rows: Array, count: int) -> Array:
+    """The first of many, and an even choice of the rest."""
+    if len(rows) <= count:
+        return rows
+    half = count // 2
+    rest = rows[half:]
+    return np.concatenate([rows[:half], rest[:: max(1, len(rest) // half)][:half]])
+
+
+def _doubt(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format) -> Doubles:
+    own = Evaluator(columns, fmt)
+    shape = (_length(columns),)
+    got = np.broadcast_to(own(term), shape)
+    if fmt.precision < FORMATS["float64"].precision:
+        others = [np.broadcast_to(Evaluator(columns)(term), shape)]
+    else:
+        others = [np.broadcast_to(own(r), shape) for r in rivals if r is not term]
+    doubts = [_parted(got, o, fmt) for o in others]
+    found = np.min(doubts, axis=0) if doubts else np.zeros(shape)
+    return np.where(np.isnan(got), np.inf, found)
+
+
+def _parted(got: Doubles, other: Doubles, fmt: Format) -> Doubles:
+    if fmt.precision < FORMATS["float64"].precision:
+        with np.errstate(over="ignore"):
+            other = np.where(np.abs(other) > fmt.largest, np.copysign(np.inf, other), other)
+    return np.where(np.isnan(other), 0.0, apart(got, other, fmt))
+
+
+def _around_worst(term: Term, known: Judge, fmt: Format) -> Columns:
+    """The neighbours, near and far, of the points at which the form is known to be worst."""
+    errors = np.where([known.fmt(i) is fmt for i in range(known.count)], known.ulps(term), -1.0)
+    out: list[dict[str, float]] = []
+    for i in np.argsort(-errors, kind="stable")[:WORST].tolist():
+        here = known.point(i)
+        for name, value in here.items():
+            out += [{**here, name: points.step(value, s, fmt)} for s in STEPS if errors[i] >= 0]
+    return {n: np.array([p[n] for p in out]) for n in known.env}
+
+
+def _at_seams(term: Term, drawn: Columns, fmt: Format) -> Columns:
+    """Points on both sides of where each comparison in the form changes: bisected between drawn points."""
+    parts = [s for c in walk(term) if c.op in COMPARISONS for s in _seam(c, drawn, fmt)]
+    return {n: np.concatenate([p[n] for p in parts]) for n in drawn} if parts else {}
+
+
+def _seam(condition: Term, drawn: Columns, fmt: Format) -> Iterator[Columns]:
+    truth = np.broadcast_to(np.asarray(Evaluator(drawn, fmt)(condition), dtype=bool), (_length(drawn),))
+    yes, no = np.nonzero(truth)[0], np.nonzero(~truth)[0]
+    if not len(yes) or not len(no):
+        return
+    for name in dict.fromkeys(name_of(t) for t in leaves(condition)):
+        here, low, high = _changing(condition, name, drawn, yes, no, fmt)
+        for _ in range(HALVINGS if _length(here) else 0):
+            middle = _between(low, high, fmt)
+            held = np.broadcast_to(np.asarray(Evaluator({**here, name: middle}, fmt)(condition), dtype=bool),
+                                   middle.shape)
+            low, high = np.where(held, middle, low), np.where(held, high, middle)
+        for end in (low, high):
+            yield {**here, name: end}
+
+
+def _changing(condition: Term, name: str, drawn: Columns, yes: Array, no: Array, fmt: Format,
+              ) -> tuple[Columns, Doubles, Doubles]:
+    """Points at which moving one argument alone changes the condition: the others, where it holds, where not."""
+    count = min(AT_SEAMS, len(yes), len(no))
+    a, b = yes[:: max(1, len(yes) // count)][:count], no[:: max(1, len(no) // count)][:count]
+    here = {n: c[a] for n, c in drawn.items()}
+    moved = {**here, name: drawn[name][b]}
+    changes = ~np.broadcast_to(np.asarray(Evaluator(moved, fmt)(condition), dtype=bool), (count,))
+    return {n: c[changes] for n, c in here.items()}, here[name][changes], moved[name][changes]
+
+
+def _between(low: Doubles, high: Doubles, fmt: Format) -> Doubles:
+    """The number half way in the order of the format."""
+    a, b = ordinals(low, fmt), ordinals(high, fmt)
+    return numbers(a // 2 + b // 2 + (a % 2 + b % 2) // 2, fmt)
