@@ -92,6 +92,8 @@ def _without_roots(p: Poly) -> Poly:
     return out
 
 
+plus, times = _plus, _times
+
 _canon: dict[int, Poly] = {}
 
 
