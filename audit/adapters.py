@@ -101,8 +101,8 @@ class TorchAdapter:
         return True
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
-        torch = _torch()
-        tensors = self._tensors(torch, subject, batch, dtype)
+        torch = torch_module()
+        tensors = torch_tensors(torch, subject, batch, dtype)
         options: dict[str, Any] = dict(batch.parameters)
         if self.function is None:
             options |= {"tier": tier, "reduction": "none"}
@@ -113,25 +113,27 @@ class TorchAdapter:
         for name in by:
             tensors[name].requires_grad_(True)
         value = function(*tensors.values(), **options)
-        return widened(_differentiated(torch, value, by, tensors, kind_of(output)), subject, output, batch)
-
-    def _tensors(self, torch: Any, subject: Subject, batch: Batch, dtype: str) -> dict[str, Any]:
-        labels = {a.name for a in subject.given if a.role == "label"}
-        return {
-            a.name: torch.from_numpy(np.array(batch.arrays[a.name])) if a.name in labels
-            else torch.from_numpy(np.array(batch.arrays[a.name])).to(getattr(torch, dtype))
-            for a in subject.given
-        }
+        return widened(differentiated(torch, value, by, tensors, kind_of(output)), subject, output, batch)
 
 
-def _torch() -> Any:
+def torch_tensors(torch: Any, subject: Subject, batch: Batch, dtype: str) -> dict[str, Any]:
+    """A batch as tensors of the dtype, by argument; labels as they are."""
+    labels = {a.name for a in subject.given if a.role == "label"}
+    return {
+        a.name: torch.from_numpy(np.array(batch.arrays[a.name])) if a.name in labels
+        else torch.from_numpy(np.array(batch.arrays[a.name])).to(getattr(torch, dtype))
+        for a in subject.given
+    }
+
+
+def torch_module() -> Any:
     try:
         return importlib.import_module("torch")
     except ModuleNotFoundError:
         raise Unavailable("torch is not installed: pip install torch") from None
 
 
-def _differentiated(torch: Any, value: Any, by: tuple[str, ...], tensors: Mapping[str, Any], kind: str) -> Array:
+def differentiated(torch: Any, value: Any, by: tuple[str, ...], tensors: Mapping[str, Any], kind: str) -> Array:
     """A loss per example, or its derivative by autograd, as a NumPy array."""
     if kind == "loss":
         return _plain(torch, value)
@@ -154,24 +156,6 @@ def _gradient(torch: Any, value: Any, by: Any, **options: Any) -> Any:
 
 def _plain(torch: Any, tensor: Any) -> Array:
     return np.asarray(tensor.detach().to(torch.float64).numpy())
-
-
-@dataclass
-class FunctionAdapter:
-    """Any function of NumPy arrays that computes one output: for auditing what a user wrote."""
-
-    function: Callable[..., Any]
-    output: str = "loss"
-    name: str = "function"
-    tiers: tuple[str, ...] = ("fast",)
-
-    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
-        return output == self.output
-
-    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
-        with np.errstate(all="ignore"):
-            return widened(self.function(*kernel_arrays(subject, batch, dtype), **batch.parameters), subject,
-                            output, batch)
 
 
 def torch_function(function: Callable[..., Any], name: str = "torch") -> TorchAdapter:

@@ -14,10 +14,23 @@ class AuditFailure(AssertionError):  # noqa: N818  (an assertion of the user's t
 
 
 @dataclasses.dataclass(frozen=True)
+class Failure:
+    """What could not be measured: which output on which points, and in one line what the function did."""
+
+    output: str
+    dtype: str
+    group: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
-    """The reports of one audit."""
+    """The reports of one audit. `failures`: calls without a usable answer. `not_run`: what was left
+    out, and why."""
 
     reports: tuple[Report, ...]
+    failures: tuple[Failure, ...] = ()
+    not_run: tuple[str, ...] = ()
 
     @property
     def max_ulp(self) -> float:
@@ -31,8 +44,8 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether every report keeps the accuracy contract."""
-        return all(r.holds for r in self.reports)
+        """Whether every report keeps the accuracy contract, and every call gave an answer."""
+        return all(r.holds for r in self.reports) and not self.failures
 
     @property
     def findings(self) -> tuple[Report, ...]:
@@ -40,7 +53,9 @@ class Result:
         return tuple(r for r in self.reports if not r.holds)
 
     def assert_below(self, ulp: float) -> None:
-        """Raises AuditFailure where an error exceeds `ulp` or a value is wrong in kind."""
+        """Raises AuditFailure where an error exceeds `ulp`, a value is wrong in kind or a call failed."""
+        for f in self.failures:
+            raise AuditFailure(f"{f.output} ({f.dtype}): {f.reason}")
         for r in sorted(self.reports, key=lambda r: (-r.wrong, -r.max_ulp)):
             if r.wrong or r.max_ulp > ulp:
                 what = f"{r.wrong} wrong values" if r.wrong else f"{r.max_ulp:.4g} ulp, more than {ulp:g}"
@@ -53,7 +68,9 @@ class Result:
 
     def to_text(self) -> str:
         """A table for the terminal."""
-        return table(self.reports)
+        said = [f"{f.output} ({f.dtype}, {f.group} labels): {f.reason}" for f in self.failures]
+        said += [f"not run: {n}" for n in self.not_run]
+        return "\n".join([table(self.reports), *said])
 
 
 HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "wrong", "at a root",

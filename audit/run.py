@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from lossmith.audit import subject as subjects
-from lossmith.audit.adapters import Adapter, FunctionAdapter, adapter
+from lossmith.audit.adapters import Adapter, adapter
 from lossmith.audit.condition import excuse_for
 from lossmith.audit.contract import bound
+from lossmith.audit.foreign import SECONDS, ForeignAdapter, Misbehaved, name_of, resolve
 from lossmith.audit.measure import Exact, Report, exact, measure
-from lossmith.audit.result import Result
+from lossmith.audit.result import Failure, Result
 from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
 from lossmith.derivations.ulp import FORMATS, Format
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Exam:
@@ -32,15 +36,26 @@ class Exam:
             self._exact[key] = exact(self.subject, output, self.batches[number])
         return self._exact[key]
 
-    def measure(self, given: Adapter, tier: str, outputs: Iterable[str] | None = None) -> list[Report]:
-        """Every output that the adapter offers, one report for each group of points."""
+    def measure(self, given: Adapter, tier: str, outputs: Iterable[str] | None = None,
+                failures: list[Failure] | None = None) -> list[Report]:
+        """Every output that the adapter offers, one report for each group of points.
+
+        failures: where a call that gives no usable answer is noted; without it, the call raises Misbehaved.
+        """
         reports: list[Report] = []
         for output in outputs or self.subject.outputs:
             merged: dict[str, Report] = {}
             for number, batch in enumerate(self.batches):
-                if given.offers(self.subject, output, batch, self.fmt.name, tier):
+                if not given.offers(self.subject, output, batch, self.fmt.name, tier):
+                    continue
+                try:
                     report = self._one(given, tier, output, number)
-                    merged[batch.group] = merged[batch.group] + report if batch.group in merged else report
+                except Misbehaved as problem:
+                    if failures is None:
+                        raise
+                    failures.append(Failure(output, self.fmt.name, batch.group, str(problem)))
+                    continue
+                merged[batch.group] = merged[batch.group] + report if batch.group in merged else report
             reports += merged.values()
         return reports
 
@@ -65,30 +80,61 @@ def exam(subject: Subject, dtype: str, count: int = 2000, classes: Sequence[int]
 
 
 def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "float32", tier: str = "fast", *,
-          truth: str | None = None, exhaustive: bool = False, count: int = 2000,
-          classes: Sequence[int] = (1, 2, 3, 10, 1000), output: str = "loss") -> Result:
+          truth: str | None = None, domain: Mapping[str, str] | None = None, where: Sequence[str] = (),
+          output: str = "loss", order: Sequence[str] = (), exhaustive: bool = False, count: int = 2000,
+          classes: Sequence[int] = (1, 2, 3, 10, 1000), seconds: float = SECONDS, options: Mapping[str, Any] = NOTHING,
+          ) -> Result:
     """Measure generated kernels, or any function, against ball arithmetic on the definition.
 
     unit: a name of the catalogue, its kernels of `target` (np, pt, cu on the host) being measured;
-    or a function of NumPy arrays that computes `output` of the unit named by `truth`. count: drawn
-    points of an elementwise loss; classes: lengths of rows. Raises UnknownLoss, Unavailable, and
-    ValueError for what is not a target, dtype or tier.
+    or a function (or its name as module:function) of NumPy arrays or torch tensors that computes
+    the loss (or `output`) that `truth` says: a name of the catalogue, or a formula over `domain` (and `where`). It gets
+    the arguments in their order, or in `order`, and `options` as keywords; a torch function's gradients and
+    second derivatives are measured too. count: drawn points of an elementwise loss; classes:
+    lengths of rows; seconds: after how long a call counts as hanging. Raises UnknownLoss,
+    Unavailable, FormulaError, and ValueError for what is not a target, dtype or tier.
     """
-    given: Adapter
-    if callable(unit):
-        if truth is None:
-            raise ValueError("name the unit that the function should compute: truth='softmax_cross_entropy'")
-        given, name = FunctionAdapter(unit, output, getattr(unit, "__name__", "function")), truth
-    else:
-        given, name = adapter(target), unit
     if dtype not in FORMATS:
         raise ValueError(f"there is no dtype '{dtype}': choose one of {', '.join(FORMATS)}")
+    foreign = callable(unit) or ":" in unit
+    if foreign:
+        if truth is None:
+            raise ValueError("name what the function should compute: truth='softmax_cross_entropy', or a formula "
+                             "with its domain")
+        function = unit if callable(unit) else resolve(unit)
+        subject = subjects.of_truth(truth, domain, where)
+        made_of = ForeignAdapter(function, unit if isinstance(unit, str) else name_of(function), output, order,
+                                 options=dict(options), seconds=seconds)
+        made_of.check(subject)
+        given: Adapter = made_of
+    else:
+        given, subject = adapter(target), subjects.load(str(unit))
     if tier not in given.tiers:
         raise ValueError(f"target {given.name} has no tier '{tier}': it has {', '.join(given.tiers)}")
-    made = _exam(name, dtype, count, tuple(classes), exhaustive)
-    return Result(tuple(made.measure(given, tier)))
+    made = _exam(subject, dtype, count, tuple(classes), exhaustive)
+    failures: list[Failure] = []
+    reports = made.measure(given, tier, failures=failures)
+    return Result(tuple(reports), _each_once(failures), tuple(_left_out(given, made, tier)))
+
+
+def _each_once(failures: Sequence[Failure]) -> tuple[Failure, ...]:
+    return tuple(dict.fromkeys(failures))
+
+
+def _left_out(given: Adapter, made: Exam, tier: str) -> Iterator[str]:
+    """Outputs that the function does not offer on any batch, or not on long rows."""
+    never: list[str] = []
+    for output in made.subject.outputs:
+        offered = [given.offers(made.subject, output, b, made.fmt.name, tier) for b in made.batches]
+        if not any(offered):
+            never.append(output)
+        elif not all(offered):
+            lengths = sorted({b.classes for b, o in zip(made.batches, offered, strict=True) if not o and b.classes})
+            yield f"{output} of rows of {', '.join(map(str, lengths))}: it would take a backward pass for every class"
+    if never:
+        yield f"{', '.join(never)}: not offered by {given.name}"
 
 
 @functools.lru_cache(maxsize=16)
-def _exam(name: str, dtype: str, count: int, classes: tuple[int, ...], exhaustive: bool) -> Exam:
-    return exam(subjects.load(name), dtype, count, classes, exhaustive)
+def _exam(subject: Subject, dtype: str, count: int, classes: tuple[int, ...], exhaustive: bool) -> Exam:
+    return exam(subject, dtype, count, classes, exhaustive)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cache
 
 from lossmith.codegen.lower import output_name
-from lossmith.derivations import catalogue
+from lossmith.derivations import catalogue, parser
 from lossmith.derivations.calculus import derivative
 from lossmith.derivations.derive import licensed_definition, orders
 from lossmith.derivations.loss import Argument, Unit
@@ -29,7 +29,7 @@ def wrt_of(output: str, names: Sequence[str]) -> tuple[str, ...]:
     raise KeyError(f"{output} names no argument among {', '.join(names)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A unit and the terms that its outputs are measured against, in the order of derivation."""
 
@@ -85,3 +85,24 @@ def subject_of(unit: Unit) -> Subject:
 def load(name: str) -> Subject:
     """A unit of the catalogue, ready to be audited. Raises UnknownLoss."""
     return subject_of(catalogue.load(name))
+
+
+def of_truth(truth: str, domain: Mapping[str, str] | None = None, where: Sequence[str] = ()) -> Subject:
+    """What a function is measured against: a unit of the catalogue by name; else a formula over
+    `domain` and `where`, or the name of a function of the vocabulary, as `softplus`, on all numbers.
+
+    Raises UnknownLoss, FormulaError.
+    """
+    if domain is None and truth in catalogue.unit_names():
+        return load(truth)
+    if domain is None and truth in parser.FUNCTIONS and parser.FUNCTIONS[truth][1] == 1:
+        truth, domain = f"{truth}(x)", {"x": "extended"}
+    if domain is None:
+        return load(truth)  # says which names there are
+    declared = parser.arguments(domain)
+    term = parser.parse_term(truth, declared)
+    given = tuple(parser.parse_condition(w, declared) for w in where)
+    unit = Unit("formula", "formula", truth, term, tuple(declared.values()), (), (), given=given)
+    discrete = {a.name for a in unit.arguments if a.domain.values}
+    chosen = [o for o in orders(unit) if not discrete & set(o)]
+    return Subject(unit, {output_name(o): derivative(term, o, unit.arguments) for o in chosen})

@@ -244,7 +244,7 @@ def test_what_is_not_there_is_said_in_one_line():
 def test_results_print_as_a_table_and_as_data():
     result = of(stable)
     lines = result.to_text().splitlines()
-    assert lines[0].split()[:3] == ["unit", "output", "target"] and len(lines) == 1 + len(result.reports)
+    assert lines[0].split()[:3] == ["unit", "output", "target"] and len(lines) == 2 + len(result.reports)
     assert result.to_json()[0]["holds"] is True and "FAILS" in of(published).to_text()
 
 
