@@ -159,6 +159,17 @@ def log1p(a: Anchored) -> Anchored:
     return log(add(a, ONE))
 
 
+def exp2(a: Anchored) -> Anchored:
+    if a.kind == 0 and a.exact and a.anchor.q == 1 and abs(int(a.anchor.p)) < 4096:
+        return exactly(Fraction(2) ** int(a.anchor.p))
+    return exp(mul(a, inexact(arb(2).log())))
+
+
+def _to_base(base: int) -> Callable[[Anchored], Anchored]:
+    """The logarithm to a base."""
+    return lambda a: div(log(a), inexact(arb(base).log()))
+
+
 def sigmoid(a: Anchored) -> Anchored:
     if a.kind == 0 and a.ball > 1:
         return Anchored(fmpq(1), -1 / (1 + a.ball.exp()))
@@ -187,6 +198,10 @@ def erf(a: Anchored) -> Anchored:
     if a.kind == 0 and not abs(a.ball) > 1:
         return inexact(a.ball.erf())
     return sub(ONE, erfc(a)) if a.sign == 1 else sub(erfc(neg(a)), ONE)
+
+
+def erfcx(a: Anchored) -> Anchored:
+    return {1: ZERO, -1: INF}.get(a.kind or 0, NAN) if a.kind != 0 else inexact(erfcx_ball(a.ball))
 
 
 def sqrt(a: Anchored) -> Anchored:
@@ -286,6 +301,15 @@ def expm1mx_ball(a: Ball) -> Ball:
 def lgamma_ball(a: Ball) -> Ball:
     """log |gamma(a)|, left of zero too."""
     return a.lgamma() if a > 0 else abs(a.gamma()).log()
+
+
+def erfcx_ball(a: Ball) -> Ball:
+    """exp(a^2) erfc(a): falling, so its ends enclose it; on the right by the confluent U, which cannot overflow."""
+    if not a.is_exact() and a.is_finite():
+        return erfcx_ball(a.lower()).union(erfcx_ball(a.upper()))
+    if a > 2:
+        return (a * a).hypgeom_u(arb(0.5), arb(0.5)) / arb.pi().sqrt()
+    return (a * a).exp() * a.erfc()
 
 
 def log1pmx(a: Anchored) -> Anchored:
@@ -425,10 +449,25 @@ def arctangent(a: Anchored) -> Anchored:
     return inexact(a.ball.atan())
 
 
+def angle(a: Anchored, b: Anchored) -> Anchored:
+    """atan2(a, b); NaN at the origin, and where both are infinite: there is no limit."""
+    if a.kind is None or b.kind is None or (a.kind and b.kind) or (a.sign == 0 and b.sign == 0):
+        return NAN
+    if a.kind:
+        return inexact(arb.pi() / 2 * a.kind)
+    if b.kind == 1 or (a.sign == 0 and b.sign == 1):
+        return ZERO
+    if b.kind == -1:
+        return NAN if a.sign is None else inexact(arb.pi() * (1 if a.sign >= 0 else -1))
+    return inexact(arb.atan2(a.ball, b.ball))
+
+
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "add": add, "sub": sub, "mul": mul, "div": div, "neg": neg, "pow": power, "max": maximum, "min": minimum,
     "abs": absolute, "sign": signum, "sqrt": sqrt, "exp": exp, "expm1": expm1, "log": log, "log1p": log1p,
     "tanh": tanh, "erf": erf, "erfc": erfc, "atan": arctangent,
+    "exp2": exp2, "log2": _to_base(2), "log10": _to_base(10),
+    "erfcx": erfcx, "atan2": angle, "gamma": _function("gamma", INF, NAN),
     "sinh": _function("sinh", INF, NEG_INF), "cosh": _function("cosh", INF, INF),
     "asinh": _function("asinh", INF, NEG_INF), "acosh": _function("acosh", INF, NAN),
     "atanh": _function("atanh", NAN, NAN, {1: INF, -1: NEG_INF}),

@@ -95,8 +95,9 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "pow": operator.pow, "max": arb.max, "min": arb.min, "abs": abs, "sign": arb.sgn, "sqrt": arb.sqrt,
     **{name: getattr(arb, name) for name in (
         "exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos", "tan",
-        "asin", "acos", "atan", "erf", "erfc", "digamma")},
-    "lgamma": anchored.lgamma_ball,
+        "asin", "acos", "atan", "erf", "erfc", "digamma", "gamma", "atan2")},
+    "exp2": lambda a: 2**a, "log2": lambda a: a.log() / arb(2).log(), "log10": lambda a: a.log() / arb(10).log(),
+    "erfcx": anchored.erfcx_ball, "lgamma": anchored.lgamma_ball,
     "sigmoid": lambda a: 1 / (1 + (-a).exp()),
     "softplus": lambda a: a.exp().log1p() if a < 0 else a + (-a).exp().log1p(),
     "logaddexp": lambda a, b: _lse([a, b]), "xlogy": lambda a, b: a * b.log(),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from lossmith.derivations import special
 from lossmith.derivations.terms import OPS, Term, name_of, number, varies, walk
 from lossmith.derivations.ulp import FORMATS, Doubles, Format, round_array, round_fraction
 
@@ -104,10 +105,12 @@ def _sigmoid(a: Array) -> Array:
 SIMPLE: Mapping[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
     "pow": np.power, "max": np.maximum, "min": np.minimum, "abs": np.abs, "sign": np.sign, "sqrt": np.sqrt,
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sinh": np.sinh, "cosh": np.cosh,
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "exp2": np.exp2,
+    "log2": np.log2, "log10": np.log10, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh,
     "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin,
     "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "erf": _each(math.erf), "erfc": _each(math.erfc), "lgamma": _each(_lgamma), "digamma": _each(_digamma),
+    "erf": _each(math.erf), "erfc": _each(math.erfc), "erfcx": special.erfcx, "gamma": special.gamma,
+    "lgamma": _each(_lgamma), "digamma": _each(_digamma),
     "sigmoid": _sigmoid, "softplus": _softplus, "logaddexp": np.logaddexp, "xlogy": _xlogy,
     "log1pmx": log1pmx, "expm1mx": expm1mx, "clip": _clip, "clip_through": _clip,
     "absorb": _absorb, "gap": _gap,

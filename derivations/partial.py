@@ -176,7 +176,12 @@ def _square(a: Term) -> Term:
     return power(a, TWO)
 
 
+def _norm(a: tuple[Term, ...]) -> Term:
+    return add(_square(a[0]), _square(a[1]))
+
+
 _TWO_OVER_ROOT_PI = div(TWO, make("sqrt", PI))
+_LOG_2, _LOG_10 = make("log", TWO), make("log", const(10))
 # The slope by each argument: (the node, its arguments) -> term.
 _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "neg": (lambda t, a: MINUS_ONE,),
@@ -191,6 +196,9 @@ _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "expm1": (lambda t, a: make("exp", a[0]),),
     "log": (lambda t, a: div(ONE, a[0]),),
     "log1p": (lambda t, a: div(ONE, add(ONE, a[0])),),
+    "exp2": (lambda t, a: mul(t, _LOG_2),),
+    "log2": (lambda t, a: div(ONE, mul(a[0], _LOG_2)),),
+    "log10": (lambda t, a: div(ONE, mul(a[0], _LOG_10)),),
     "sinh": (lambda t, a: make("cosh", a[0]),),
     "cosh": (lambda t, a: make("sinh", a[0]),),
     "tanh": (lambda t, a: div(ONE, _square(make("cosh", a[0]))),),
@@ -203,8 +211,11 @@ _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "asin": (lambda t, a: div(ONE, make("sqrt", sub(ONE, _square(a[0])))),),
     "acos": (lambda t, a: neg(div(ONE, make("sqrt", sub(ONE, _square(a[0]))))),),
     "atan": (lambda t, a: div(ONE, add(_square(a[0]), ONE)),),
+    "atan2": (lambda t, a: div(a[1], _norm(a)), lambda t, a: neg(div(a[0], _norm(a)))),
     "erf": (lambda t, a: mul(_TWO_OVER_ROOT_PI, make("exp", neg(_square(a[0])))),),
     "erfc": (lambda t, a: neg(mul(_TWO_OVER_ROOT_PI, make("exp", neg(_square(a[0]))))),),
+    "erfcx": (lambda t, a: sub(mul(mul(TWO, a[0]), t), _TWO_OVER_ROOT_PI),),
+    "gamma": (lambda t, a: mul(t, make("digamma", a[0])),),
     "lgamma": (lambda t, a: make("digamma", a[0]),),
     "sigmoid": (lambda t, a: mul(t, make("sigmoid", neg(a[0]))),),
     "softplus": (lambda t, a: make("sigmoid", a[0]),),

@@ -73,6 +73,9 @@ RISING: Mapping[str, Callable[[float], float]] = {
     "expm1": _total(math.expm1, INF),
     "log": _log,
     "log1p": lambda x: math.log1p(x) if x > -1 else -INF,
+    "exp2": _total(lambda x: 2.0**x, INF),
+    "log2": lambda x: math.log2(x) if x > 0 else -INF,
+    "log10": lambda x: math.log10(x) if x > 0 else -INF,
     "sqrt": lambda x: math.sqrt(max(x, 0.0)),
     "tanh": math.tanh,
     "erf": math.erf,
@@ -85,7 +88,8 @@ RISING: Mapping[str, Callable[[float], float]] = {
 }
 FIXED: Mapping[str, Range] = {
     "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "onehot": (0.0, 1.0), "exp_diff": (0.0, INF), "rest": (0.0, BIGGEST),
-    "erfc": (0.0, 2.0), "log1pmx": (-INF, 0.0), "expm1mx": (0.0, INF), "cosh": (1.0, INF),
+    "erfc": (0.0, 2.0), "erfcx": (0.0, INF), "atan2": (-math.pi, math.pi), "acos": (0.0, math.pi),
+    "log1pmx": (-INF, 0.0), "expm1mx": (0.0, INF), "cosh": (1.0, INF),
 }
 
 

@@ -436,10 +436,12 @@ def body_of(name: str) -> str:
     return next(r.body for r in render(BUNDLES[name]()) if r.path.endswith(".cu"))
 
 
-def test_no_accurate_tier_where_a_function_has_no_pairs() -> None:
+def test_only_ieee_operations_promise_the_same_bits_everywhere() -> None:
     inputs = (Input("x", "scalar", "input", "real"),)
-    made = render(bundle("odd", Elementwise("odd", inputs, Program((), {"loss": make("erf", V)}))))
-    assert all("_f32(" in r.body and "_f32_accurate" not in r.body for r in made)
+    for function, promised in (("exp", True), ("erf", False)):
+        made = render(bundle("odd", Elementwise("odd", inputs, Program((), {"loss": make(function, V)}))))
+        assert all("_f32_accurate" in r.body for r in made)
+        assert any("the same bits" in r.body for r in made) == promised
 
 
 def test_a_slot_that_is_not_closed_is_refused() -> None:

@@ -10,7 +10,7 @@ import jinja2
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import cu_device
-from lossmith.codegen.targets.cu_printing import FOR_PAIRS, PRINTER, STANDARD, identifier, leaf_printer, operations
+from lossmith.codegen.targets.cu_printing import BY_DOUBLE, PRINTER, STANDARD, identifier, leaf_printer, operations
 from lossmith.codegen.targets.cu_rows import RowView, row_view
 from lossmith.derivations.terms import Term
 
@@ -26,9 +26,10 @@ class Precision:
     arithmetic: str
 
 
-FAST = (Precision("f32", "float", "float"), Precision("f64", "double", "double"),
-        Precision("f16", "__half", "float"), Precision("bf16", "__nv_bfloat16", "float"))
-ACCURATE = Precision("f32_accurate", "float", "Pair<float>")
+PRECISIONS = (
+    Precision("f32", "float", "float"), Precision("f64", "double", "double"), Precision("f16", "__half", "float"),
+    Precision("bf16", "__nv_bfloat16", "float"), Precision("f32_accurate", "float", "Pair<float>"),
+)
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def _all_terms(kernel: Elementwise | Row) -> list[Term]:
 
 
 def _printed(bundle: Bundle,
-             entries: Sequence[Entry]) -> tuple[frozenset[str], tuple[Precision, ...], list[Elementwise | Row]]:
-    """The operations of all entries, the precisions that they allow, and the kernel of each entry."""
+             entries: Sequence[Entry]) -> tuple[frozenset[str], list[Elementwise | Row]]:
+    """The operations of all entries, and the kernel of each entry."""
     kernels = [_restricted(bundle.kernel, e) for e in entries]
     used = operations(t for kernel in kernels for t in _all_terms(kernel))
-    return used, (*FAST, ACCURATE) if used <= FOR_PAIRS else FAST, kernels
+    return used, kernels
 
 
 def _restricted(kernel: Elementwise | Row, entry: Entry) -> Elementwise | Row:
@@ -133,7 +134,7 @@ def _restricted(kernel: Elementwise | Row, entry: Entry) -> Elementwise | Row:
 
 def _elementwise(bundle: Bundle) -> dict[str, object]:
     entries = entries_of(bundle)
-    used, precisions, kernels = _printed(bundle, entries)
+    used, kernels = _printed(bundle, entries)
     arrays = [i for i in bundle.kernel.inputs if i.kind != "parameter"]
     parameters = [i for i in bundle.kernel.inputs if i.kind == "parameter"]
     views = []
@@ -142,12 +143,12 @@ def _elementwise(bundle: Bundle) -> dict[str, object]:
         views.append({
             "struct": entry.struct, "summary": _summary(entry), "outputs": len(entry.outputs),
             "element": _element(kernel, [name for name, _ in entry.outputs], arrays, parameters),
-            "launchers": [_elementwise_launcher(bundle, entry, p, arrays, parameters) for p in precisions],
+            "launchers": [_elementwise_launcher(bundle, entry, p, arrays, parameters) for p in PRECISIONS],
         })
     shapes = [Array(identifier(i.name), "(count)", _meaning(i)) for i in arrays]
     shapes += [Array(identifier(i.name), "number", _meaning(i)) for i in parameters]
     shapes += [Array(name, "(count)", "") for name in ("loss", "gradient", "hessian")]
-    return {**_common(bundle, shapes, views, precisions), "inputs": len(arrays), "parameters": len(parameters),
+    return {**_common(bundle, shapes, views, used), "inputs": len(arrays), "parameters": len(parameters),
             "parts": cu_device.parts_for(used, ["elements"])}
 
 
@@ -176,18 +177,18 @@ def _elementwise_launcher(bundle: Bundle, entry: Entry, precision: Precision, ar
 
 def _row(bundle: Bundle) -> dict[str, object]:
     entries = entries_of(bundle)
-    used, precisions, kernels = _printed(bundle, entries)
+    used, kernels = _printed(bundle, entries)
     views = []
     families = False
     for entry, kernel in zip(entries, kernels, strict=True):
         assert isinstance(kernel, Row)
         families = families or any(s.families for s in kernel.stages)
-        views.append(_row_entry(bundle, entry, kernel, precisions))
+        views.append(_row_entry(bundle, entry, kernel))
     shapes = [Array(identifier(i.name), {"row": "(rows, classes)", "parameter": "number"}.get(i.kind, "(rows)"),
                     _meaning(i)) for i in bundle.kernel.inputs]
     shapes += [Array(n, _output_shape(bundle, n), "") for n in ("loss", "gradient", "hessian")]
     parts = cu_device.parts_for(used, ["rows", *(["peaks"] if families else [])])
-    return {**_common(bundle, shapes, views, precisions), "parts": parts}
+    return {**_common(bundle, shapes, views, used), "parts": parts}
 
 
 def _output_shape(bundle: Bundle, name: str) -> str:
@@ -195,7 +196,7 @@ def _output_shape(bundle: Bundle, name: str) -> str:
     return "(rows)" if isinstance(bundle.kernel, Row) and key in bundle.kernel.finish.outputs else "(rows, classes)"
 
 
-def _row_entry(bundle: Bundle, entry: Entry, kernel: Row, precisions: Sequence[Precision]) -> dict[str, object]:
+def _row_entry(bundle: Bundle, entry: Entry, kernel: Row) -> dict[str, object]:
     per_class = [(key, name) for key, name in entry.outputs if key in kernel.epilogue.outputs]
     per_row = [(key, name) for key, name in entry.outputs if key in kernel.finish.outputs]
     view: RowView = row_view(kernel, [key for key, _ in per_class], [key for key, _ in per_row])
@@ -207,7 +208,7 @@ def _row_entry(bundle: Bundle, entry: Entry, kernel: Row, precisions: Sequence[P
         "fields": view.fields, "open": view.open, "stages": view.stages, "finish": view.finish,
         "epilogue": view.epilogue, "stage_list": ", ".join(f"{s.struct}<A>" for s in view.stages),
         "launchers": [_row_launcher(bundle, entry, p, kinds, [n for _, n in per_class], [n for _, n in per_row])
-                      for p in precisions],
+                      for p in PRECISIONS],
     }
 
 
@@ -256,17 +257,18 @@ ACCURATE_NOTES = (
     "The `accurate` launchers compute in pairs of float32, by IEEE operations alone: the same bits on",
     "every device and on a CPU.",
 )
+DOUBLE_NOTES = ("The `accurate` launchers compute in pairs of float32, and some functions in float64.",)
 LABEL_NOTES = ("A row whose label is not in 0 .. classes - 1 becomes NaN. Rows are at most 2^30 classes long.",)
 
 
 def _common(bundle: Bundle, arrays: list[Array], entries: list[dict[str, object]],
-            precisions: Sequence[Precision]) -> dict[str, object]:
+            used: frozenset[str]) -> dict[str, object]:
     present = {name for e in entries_of(bundle) for _, name in e.outputs}
     shown = [a for a in arrays if a.name not in ("loss", "gradient", "hessian") or a.name in present]
-    notes = (*NOTES, *(ACCURATE_NOTES if ACCURATE in precisions else ()),
+    notes = (*NOTES, *(DOUBLE_NOTES if used.intersection(BY_DOUBLE) else ACCURATE_NOTES),
              *(LABEL_NOTES if any(i.kind == "label" for i in bundle.kernel.inputs) else ()))
     return {
         "unit": bundle.origin.unit, "title": bundle.origin.title, "arrays": shown, "entries": entries, "notes": notes,
         "name_width": max(len(a.name) for a in shown), "shape_width": max(len(a.shape) for a in shown),
-        "standard_functions": STANDARD, **cu_device.CONTEXT,
+        "standard_functions": STANDARD, "used": used, "by_double": cu_device.through_double(used), **cu_device.CONTEXT,
     }

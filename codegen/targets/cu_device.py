@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from lossmith.codegen.targets.cu_printing import PI, hexadecimal, single, split
+from lossmith.codegen.targets.cu_printing import BY_DOUBLE, PI, hexadecimal, single, split
+from lossmith.derivations import special
+from lossmith.derivations.approximation import Table
 from lossmith.derivations.ulp import FORMATS, round_fraction
 
 LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
@@ -16,6 +18,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "pair": (), "scale": ("pair",), "exp": ("scale",), "log": ("scale",), "roots": ("pair",),
     "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
     "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
+    "erfcx": ("pair",), "gamma": (), "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
     "elements": ("storage",), "rows": ("teams", "sums"),
 }
@@ -24,13 +27,14 @@ OF_OPERATION = {
     **dict.fromkeys(("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"), "hyperbolic"),
     **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
     "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
+    "erfcx": "erfcx", "gamma": "gamma",
 }
 
 
-def parts_for(operations: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+def parts_for(operations: frozenset[str], more: Iterable[str]) -> tuple[str, ...]:
     """The parts that some operations need, with what those need, in printing order."""
     wanted = [OF_OPERATION[op] for op in sorted(operations) if op in OF_OPERATION]
-    wanted += ["guarded", *more]
+    wanted += ["guarded", *more, *(["through_double"] if any(op in BY_DOUBLE for op in operations) else [])]
     seen: set[str] = set()
     while wanted:
         part = wanted.pop()
@@ -95,6 +99,23 @@ def _bernoulli(count: int) -> list[Fraction]:
     return numbers
 
 
+def through_double(operations: frozenset[str]) -> list[str]:
+    """The functions of one argument that a kernel's pairs compute in double, as they are called."""
+    return [PRINTED.get(op, op) for op in BY_DOUBLE if op in operations and op != "atan2"]
+
+
+PRINTED = {"gamma": "gamma_function"}
+
+
+def _erfcx(kind: str, table: Table) -> dict[str, object]:
+    """The coefficients of erfcx as text: those of the slope, and the last one as a sum of two."""
+    first, suffix = (FORMATS["float32"], "f") if kind == FLOAT else (FORMATS["float64"], "")
+    *slope, start = table.exact
+    high = round_fraction(start, first)
+    texts = [hexadecimal(round_fraction(c, first), suffix) for c in (*slope, start, start - Fraction(high))]
+    return {"type": kind, "slope": texts[:-2], "high": texts[-2], "low": texts[-1]}
+
+
 def _context() -> dict[str, object]:
     factorials = [Fraction(1, math.factorial(n + 2)) for n in range(40)]
     odd = [Fraction(1, 2 * n + 3) for n in range(60)]
@@ -112,6 +133,8 @@ def _context() -> dict[str, object]:
         "log2_e": hexadecimal(single(1 / LN2), "f"),
         "sqrt_half": hexadecimal(single(Fraction(math.isqrt(2**99), 2**50)), "f"),
         "pi": constant(PI).double,
+        "erfcx_series": [_erfcx(FLOAT, special.ERFCX_SHORT), _erfcx(DOUBLE, special.ERFCX)],
+        "root_pi_inverse": hexadecimal(special.ROOT_PI_INVERSE),
         "bernoulli": [constant(bernoulli[2 * n] / (2 * n)).double for n in range(8, 0, -1)],
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from lossmith.codegen import specials
 from lossmith.codegen.kernel import Bundle, Elementwise, Input
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import np_docs, np_elementwise, np_rows
@@ -22,7 +23,9 @@ from lossmith.codegen.targets.np_printing import (
     literal,
     series,
 )
+from lossmith.derivations import special
 from lossmith.derivations.domains import INFINITY, Domain, parse_domain
+from lossmith.derivations.terms import OPS
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "np"
 
@@ -48,11 +51,17 @@ def render(bundle: Bundle) -> list[Rendered]:
         domains=[_domain_line(i) for i in inputs if _is_checked(i)],
         parameters=[_parameter(i) for i in inputs if i.kind == "parameter"],
         helpers=sorted(module.helpers),
-        functions=[(n, u) for n, u in FUNCTIONS.items() if n in module.helpers],
+        functions=[(n, u, _parameters(n)) for n, u in FUNCTIONS.items() if n in module.helpers],
+        special_functions=[(n, _parameters(n)) for n in special.FUNCTIONS if n in module.helpers],
+        special_source=specials.source([n for n in special.FUNCTIONS if n in module.helpers], "np"),
         scalar_functions=[n for n in SCALAR_FUNCTIONS if n in module.helpers],
         **_series(),
     )
     return [Rendered(f"np/{bundle.origin.unit}.py", _tidy(text), "#")]
+
+
+def _parameters(op: str) -> str:
+    return "a, b" if OPS[op].arity == 2 else "a"
 
 
 @functools.cache

@@ -12,7 +12,9 @@ from fractions import Fraction
 from flint import arb, ctx, fmpq
 from lossmith.codegen.names import Names
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
-from lossmith.derivations.terms import COMPARISONS, Term, is_const, node, number, show, var, walk
+from lossmith.derivations import special
+from lossmith.derivations.enclosing import PLAIN
+from lossmith.derivations.terms import COMPARISONS, OPS, Term, is_const, node, number, show, var, walk
 
 WIDTH = 108  # of a line within a function
 # Python's binding strengths: comparisons, |, &, sums, products, signs.
@@ -29,7 +31,8 @@ FUNCTIONS: Mapping[str, str] = {
     "sinh": "np.sinh", "cosh": "np.cosh", "tanh": "np.tanh",
     "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh",
     "sin": "np.sin", "cos": "np.cos", "tan": "np.tan",
-    "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan", "pow": "np.power",
+    "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
+    "exp2": "np.exp2", "log2": "np.log2", "log10": "np.log10", "pow": "np.power", "atan2": "np.arctan2",
 }
 # Functions that NumPy lacks; Python's own serve, element by element.
 SCALAR_FUNCTIONS = ("erf", "erfc", "lgamma", "digamma")
@@ -38,7 +41,7 @@ TABLE: Mapping[str, Form] = {
     "neg": Form("-{0}", _SIGN, (_SIGN,)),
     "max": call("np.maximum", 2), "min": call("np.minimum", 2), "abs": call("np.abs"), "sign": call("np.sign"),
     "sqrt": call("np.sqrt"),
-    **{name: call(f"_{name}", 2 if name == "pow" else 1) for name in (*FUNCTIONS, *SCALAR_FUNCTIONS)},
+    **{name: call(f"_{name}", OPS[name].arity) for name in (*FUNCTIONS, *SCALAR_FUNCTIONS, *special.FUNCTIONS)},
     **{name: call(f"_{name}") for name in ("log1pmx", "expm1mx")},
     **{name: call(f"_{name}", 2) for name in ("xlogy", "absorb", "gap", "exp_diff")},
     "where": call("_select", 3),
@@ -50,6 +53,7 @@ TABLE: Mapping[str, Form] = {
 CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
     **dict.fromkeys(SCALAR_FUNCTIONS, ("each",)),
+    **dict.fromkeys(special.FUNCTIONS, ()),
     "log1pmx": ("in_double", "select"), "expm1mx": ("in_double", "select"),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
     "absorb": (), "gap": (), "select": (),
@@ -129,16 +133,10 @@ def _ball(term: Term) -> arb:
     if term.op == "pi":
         return arb.pi()
     args = [_ball(a) for a in term.args]
-    found: arb = _BALLS[term.op](*args) if term.op in _BALLS else getattr(args[0], term.op)(*args[1:])
+    found: arb = PLAIN[term.op](*args)
     return found
 
 
-_BALLS: Mapping[str, Callable[..., arb]] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-    "neg": lambda a: -a, "pow": lambda a, b: a**b, "abs": abs, "sign": lambda a: a.sgn(),
-    "absorb": lambda a, b: a * b, "gap": lambda a, b: a - b, "exp_diff": lambda a, b: (a - b).exp(),
-    "xlogy": lambda a, b: a * b.log(), "log1pmx": lambda a: a.log1p() - a, "expm1mx": lambda a: a.expm1() - a,
-}
 _VARYING = frozenset({"var", "row", "label", "position", "count", "where", *COMPARISONS})
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
-from lossmith.derivations.terms import Term, const, is_const, make, node, number, rebuild, walk
+from lossmith.derivations import special
+from lossmith.derivations.terms import OPS, Term, const, is_const, make, node, number, rebuild, walk
 
 _COMPARED = 0  # comparisons and what joins them stand alone or in brackets
 _NEGATED = 3
@@ -32,8 +33,10 @@ TABLE: Mapping[str, Form] = {
     **{
         name: call(f"torch.{name}")
         for name in ("sqrt", "exp", "expm1", "log", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos",
-                     "tan", "asin", "acos", "atan", "erf", "erfc", "lgamma", "digamma")
+                     "tan", "asin", "acos", "atan", "erf", "erfc", "lgamma", "digamma", "exp2", "log2", "log10")
     },
+    "atan2": call("torch.atan2", 2),
+    **{name: call(f"_{name}", OPS[name].arity) for name in special.FUNCTIONS},
     "log1pmx": call("_log1pmx"),
     "expm1mx": call("_expm1mx"),
     "xlogy": call("torch.xlogy", 2),
@@ -51,8 +54,10 @@ TABLE: Mapping[str, Form] = {
     "or": Form("{0} | {1}", _COMPARED, (ATOM, ATOM)),
     "not": Form("~{0}", _NEGATED, (ATOM,)),
 }
+# Functions of two arguments that take no plain numbers.
+_OF_TENSORS = frozenset({"exp_diff", "atan2"})
 # What each helper of the templates is for is said there; here, which of them need which others.
-HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sign", "log1pmx", "expm1mx")
+HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sign", "log1pmx", "expm1mx", *special.FUNCTIONS)
 
 
 class TorchPrinter(Printer):
@@ -71,7 +76,7 @@ class TorchPrinter(Printer):
         if term.op == "where" and all(is_const(a) for a in term.args[1:]):
             condition, first, second = term.args
             return f"torch.where({self.text(condition, leaf)}, {self.tensor(leaf(first))}, {leaf(second)})"
-        if term.op == "exp_diff" and any(is_const(a) for a in term.args):
+        if term.op in _OF_TENSORS and any(is_const(a) for a in term.args):
             written = (self.tensor(leaf(a)) if is_const(a) else self.text(a, leaf) for a in term.args)
             return self.table[term.op].text.format(*written)
         if len(term.args) == 1 and is_const(term.args[0]):
@@ -88,6 +93,7 @@ _CONSTANT: Mapping[str, Callable[..., float]] = {
     "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "acosh": math.acosh,
     "atanh": math.atanh, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
     "atan": math.atan, "erf": math.erf, "erfc": math.erfc, "lgamma": math.lgamma,
+    "exp2": lambda a: 2.0**a, "log2": math.log2, "log10": math.log10, "atan2": math.atan2,
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
     "absorb": lambda a, b: a * b, "max": max, "min": min, "abs": abs, "neg": lambda a: -a,
 }

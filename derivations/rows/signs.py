@@ -8,7 +8,7 @@ from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term, is_const, name_of, number, walk
 
 POSITIVE = frozenset({"exp", "exp_diff", "sigmoid", "softplus", "abs", "sqrt", "cosh", "rest", "count", "pi",
-                      "position", "erfc", "expm1mx", "onehot", "label"})
+                      "position", "erfc", "erfcx", "exp2", "expm1mx", "onehot", "label"})
 ODD = frozenset({"expm1", "log1p", "sinh", "tanh", "asinh", "atanh", "erf", "sum", "sign", "at", "asin", "atan"})
 
 

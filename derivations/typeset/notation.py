@@ -41,13 +41,15 @@ FUNCTION_NAMES = {
     "asinh": r"\operatorname{arsinh}", "acosh": r"\operatorname{arcosh}", "atanh": r"\operatorname{artanh}",
     "sin": r"\sin", "cos": r"\cos", "tan": r"\tan", "asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan",
     "erf": r"\operatorname{erf}", "erfc": r"\operatorname{erfc}", "lgamma": r"\operatorname{lgamma}",
-    "digamma": r"\psi", "sigmoid": r"\sigma", "softplus": r"\operatorname{sp}",
+    "log2": r"\log_{2}", "log10": r"\log_{10}", "exp2": r"\operatorname{exp2}", "atan2": r"\operatorname{atan2}",
+    "erfcx": r"\operatorname{erfcx}", "gamma": r"\Gamma", "digamma": r"\psi",
+    "sigmoid": r"\sigma", "softplus": r"\operatorname{sp}",
     "logaddexp": r"\operatorname{logaddexp}", "log1pmx": r"\operatorname{log1pmx}",
     "expm1mx": r"\operatorname{expm1mx}", "clip": r"\operatorname{clip}", "clip_through": r"\operatorname{clip}'",
     "lse": r"\operatorname{lse}", "peak": r"\max", "rest": r"\operatorname{rest}",
 }
 
-NARROW = {"sigmoid": "s", "softplus": "sp", "peak": "max", "digamma": "p"}  # as wide as what is written
+NARROW = {"gamma": "G", "sigmoid": "s", "softplus": "sp", "peak": "max", "digamma": "p"}  # as wide as what is written
 
 
 def escape(text: str) -> str:

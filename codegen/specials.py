@@ -1,0 +1,69 @@
+"""The special functions of derivations/special.py as source for generated modules."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from lossmith.derivations import special
+from lossmith.derivations.approximation import Table
+
+_HINT = re.compile(r": (Array|Iterable\[float\])|\s->.*(?=:\n)")
+
+
+def _own() -> dict[str, object]:
+    """The functions and tables of the file, by name."""
+    return {name: value for name, value in vars(special).items() if isinstance(value, (Table, float))
+            or (inspect.isfunction(value) and value.__module__ == special.__name__)}
+
+
+def source(functions: Iterable[str], library: str, width: int = 108) -> str:
+    """What some functions need, as source, tables first: `_erfcx_of(a)` for `erfcx`. library: `np` or `torch`."""
+    own = _own()
+    wanted: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in wanted:
+            value = own[name]
+            for word in re.findall(r"\w+", inspect.getsource(value) if inspect.isfunction(value) else ""):
+                if word in own and word != name:
+                    visit(word)
+            wanted.append(name)
+
+    for name in functions:
+        visit(name)
+    parts = ["\n".join(_table(name, value, width) for name in wanted if isinstance(value := own[name], (Table, float)))]
+    parts += [_function(value, wanted, library) for name in wanted if inspect.isfunction(value := own[name])]
+    return "\n\n\n".join(parts)
+
+
+def _table(name: str, table: Table | float, width: int) -> str:
+    if isinstance(table, float):
+        return f"_{name} = {table!r}"
+    lines, line = [f"_{name} = ("], "   "
+    for value in table.doubles:
+        word = f" {value!r},"
+        if len(line + word) > width:
+            lines.append(line)
+            line = "   "
+        line += word
+    return "\n".join([*lines, line, ")"])
+
+
+def _printed(name: str) -> str:
+    """The name in a module, where `_erfcx` takes any type and `_erfcx_of` float64."""
+    return f"_{name}_of" if name in special.FUNCTIONS else f"_{name}"
+
+
+def _function(function: object, names: Iterable[str], library: str) -> str:
+    text = inspect.getsource(function).rstrip()  # type: ignore[arg-type]
+    head, _, body = text.partition("\n")
+    text = _HINT.sub("", head + "\n") + body
+    doc = text.rindex('"""') + 3
+    before, after = text[:doc], text[doc:]
+    for name in names:
+        before = re.sub(rf"^def {name}\(", f"def {_printed(name)}(", before)
+        after = re.sub(rf"\b{name}\b", _printed(name), after)
+    text = before + after
+    return text if library == "np" else re.sub(r"\bnp\.", f"{library}.", text)
