@@ -9,13 +9,14 @@ import numpy as np
 from lossmith.derivations.beam import Candidate, Search
 from lossmith.derivations.guards import guard
 from lossmith.derivations.machine import cost, expansion, machine
-from lossmith.derivations.measure import Judge
+from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, replayed
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.terms import Term
 
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
+LUCK, LUCK_PRICE = 1.5, 4.0  # bits near roots, and the price, by which a form that is better only there must win
 RIVALS = 3  # other forms that the answer is compared with where truth would cost too much
 
 
@@ -37,6 +38,8 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if good:
         if search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
             good = [root]
+        else:
+            good = _by_luck(search, good, fresh)
         single = _single(search, good, edges)
         if search.strictly_met():
             return single, rivals
@@ -46,6 +49,26 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if split is not None:
         return piecewise(search, split), [c.form for c in split.candidates]
     return finished(search, min(search.pool.values(), key=search.shortfall)), rivals
+
+
+def _by_luck(search: Search, good: list[Candidate], fresh: Judge) -> list[Candidate]:
+    """The good candidates, or a cheaper one that loses no more near the roots of fresh points.
+
+    With many candidates some are right by luck at the few roots that the search sees.
+    """
+    strict, search.allowance = search.allowance, search.lenient()
+    cheaper = [c for c in search.good()[:FINALISTS] if search.price(c) < search.price(good[0]) - LUCK_PRICE]
+    root = next(iter(search.pool.values()))
+    if root.cost <= good[0].cost and search.ulp(root) <= search.target:
+        cheaper.insert(0, root)
+    search.allowance = strict
+    lucky = bits(fresh.ulps(good[0].form))
+    for c in cheaper:
+        found = bits(fresh.ulps(c.form))
+        lost = np.maximum(found, lucky) > np.log2(1 + search.target)
+        if not lost.any() or float((found - lucky)[lost].mean()) < LUCK:
+            return [c, *good]
+    return good
 
 
 def _single(search: Search, good: list[Candidate], edges: Judge) -> Answer:

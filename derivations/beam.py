@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from lossmith.derivations import evaluate
+from lossmith.derivations.expanding import expanded
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, machine, names_left
@@ -21,7 +22,7 @@ from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, from_seed
 from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.rules import RULES
-from lossmith.derivations.seeds import recognized, seeds, towards_one
+from lossmith.derivations.seeds import recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
 from lossmith.derivations.terms import Term, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
@@ -31,6 +32,9 @@ PER_ULP, PER_STEP = 1.5, 0.75  # what an ulp and a step of derivation weigh besi
 CLOSE = 6.0  # what it weighs to come close to the target
 CONTRACT = 2.0  # ulp: what a float64 kernel of a loss is held to
 HEALED = 12  # leading candidates in which limits are put where a quotient is 0 / 0
+POOR, ROUNDINGS = 200, 4.0  # points that may be excused; what a few roundings near a root may cost in any case
+LEADING, ROOTS = 60, 240  # candidates that say where roots are near, and at how many points they may
+EXPANDED = (1, 3)  # the rounds in which series are tried, where nothing is good yet
 GROWTH = 80  # a candidate may be this much larger than what it came from
 _rules = index(RULES)
 
@@ -119,6 +123,7 @@ class Search:
             moves = (*moves, from_rewrite(step))
             self.admit(step.after, moves)
             start = step.after
+        self.steady(start, moves)
         for seed in seeds(start):
             grown = (*moves, from_seed(seed))
             if self.admit(seed.term, grown) is None:
@@ -127,6 +132,12 @@ class Search:
             for step in recognized(term, lambda r: self.holds(r.conditions)):
                 grown = (*grown, from_rewrite(step))
                 self.admit(step.after, grown)
+
+    def steady(self, start: Term, moves: tuple[Move, ...]) -> None:
+        """What the rules that are good everywhere make of a form, step by step."""
+        for step in steadied(start, lambda r: self.holds(r.conditions)):
+            moves = (*moves, from_rewrite(step))
+            self.admit(step.after, moves)
 
     def grow(self, parent: Candidate) -> None:
         """Every rewrite of one candidate."""
@@ -151,6 +162,13 @@ class Search:
             if 0 < undefined.sum() <= self.judge.count // 3:
                 for move in patched(c.term):
                     self.admit(move.after, (*c.moves, move))
+
+    def expand(self) -> int:
+        """Taylor polynomials beside the leading forms; how many new forms that makes."""
+        before = len(self.pool)
+        for term, moves in expanded(self):
+            self.admit(term, moves)
+        return len(self.pool) - before
 
     def front(self) -> list[Candidate]:
         """The next candidates to grow: two thirds by score, the rest by coverage of the points still lost."""
@@ -179,17 +197,31 @@ class Search:
         pool = sorted(self.pool.values(), key=lambda c: c.score)[:60]
         table = 2.0 ** np.array([c.bits for c in pool]) - 1
         self.strict = np.ones(self.judge.count)
-        # The best of a pool at one point is luck when many take part: the third best is not.
-        reached = np.sort(table, axis=0)[min(2, len(pool) // 10)]
-        poor = np.nonzero(reached > self.target / 2)[0]
-        for i in poor[np.argsort(-reached[poor], kind="stable")][:80]:
-            self.strict[i] = max(1.0, min(self.judge.condition(int(i)), float(reached[i]) / 2))
+        # The best of a pool at one point is luck when many take part: the seventh part of the leaders is not.
+        reached = np.sort(table, axis=0)[len(pool) // 7]
+        best = np.median(table, axis=0)
+        poor = np.nonzero(best > self.target)[0]
+        for i in poor[np.argsort(-best[poor], kind="stable")][:POOR].tolist():
+            least = ROUNDINGS if self.judge.truth[i] != 0 and self.judge.near_root(i) else 0.0
+            self.strict[i] = max(1.0, min(self.judge.excused(i), max(least, float(reached[i]) / 2)))
         self.allowance = self.strict.copy()
         for errors in table[:10] if fully and not self.good() else ():
             failing = np.nonzero((errors > self.target * self.allowance) & (self.judge.truth != 0))[0]
             for i in failing.tolist() if len(failing) <= self.judge.count // 3 else ():
                 if self.judge.near_root(i):
-                    self.allowance[i] = max(self.allowance[i], self.judge.condition(i))
+                    self.allowance[i] = max(self.allowance[i], self.judge.excused(i))
+
+    def lenient(self) -> Doubles:
+        """The allowance with all that conditioning costs near roots, where a leading candidate loses anything."""
+        allowance, limit = self.allowance.copy(), np.log2(1 + self.target)
+        pool = list(self.pool.values())
+        poor = np.array([c.bits for c in pool]) > limit
+        order = np.lexsort(([c.cost for c in pool], poor.sum(axis=1) // 8))[:LEADING]
+        failing = np.where(self.judge.truth != 0, poor[order].sum(axis=0), 0)
+        for i in np.argsort(-failing, kind="stable")[:ROOTS].tolist():
+            if failing[i] and self.judge.near_root(i):
+                allowance[i] = max(allowance[i], self.judge.excused(i))
+        return allowance
 
     def errors(self, c: Candidate) -> Doubles:
         """A candidate's errors in ulp, each point's divided by its allowance."""
@@ -252,6 +284,9 @@ class Search:
             self.heal()
             self.excuse(fully=depth >= 2)
             good = self.good()
+            if not good and depth in EXPANDED and self.expand():
+                self.excuse(fully=depth >= 2)
+                good = self.good()
             for c in good[:4]:
                 self.lower(c)
             if good:
@@ -273,6 +308,8 @@ class Search:
                 self.grow(parent)
         self.heal()
         self.excuse(fully=True)
+        if not self.good() and self.expand():
+            self.excuse(fully=True)
 
 
 def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -25,6 +25,7 @@ from lossmith.derivations.ulp import Doubles, Format
 SCANNED, BISECTIONS = 60, 40  # how hard roots are looked for
 ROOTS = 3  # roots of a formula of one argument; changes of sign that are bisected in one of several
 NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21, 26, 33, 40, 48)  # points are added at a root times 1 +- 2**-k
+FAR = 64.0  # a condition beyond which a root is near
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
 Columns = dict[str, Doubles]
 
@@ -148,7 +149,7 @@ class Judge:
         return Measurement(self.fmt(worst).name, float(errors[worst]), self.where(worst), len(rows))
 
     def condition(self, i: int) -> float:
-        """How many ulp the truth moves when one input moves by half an ulp: what no form can avoid."""
+        """How many ulp the truth moves when every input moves by half an ulp: what no form can avoid."""
         if i not in self._conditions:
             self._conditions[i] = self._condition(i)
         return self._conditions[i]
@@ -158,16 +159,23 @@ class Judge:
         size = max(abs(v) for v in self.point(i).values())
         return self.condition(i) > 2 * min(max(size, 1.0), 128.0 if self.fmt(i).precision <= 24 else 1024.0)
 
+    def excused(self, i: int) -> float:
+        """By what a form's error may be divided at a point: its condition; near a root, where every part of a
+        formula is rounded at a size that the value does not have, twice that."""
+        return self.condition(i) * (2.0 if self.condition(i) > FAR and self.near_root(i) else 1.0)
+
     def _condition(self, i: int) -> float:
         here, fmt = self.point(i), self.fmt(i)
-        worst = 1.0
+        total = 0.0
         for name, value in here.items():
+            worst = 0.0
             for sign in (-1, 1):
                 moved = points.step(value, sign, fmt)
                 there = balls.truth(self.definition, {**here, name: moved}, fmt)
                 if isinstance(there, float) and math.isfinite(there):
                     worst = max(worst, float(apart(there, self.truth[i], fmt)) / 2)
-        return worst
+            total += worst
+        return max(1.0, total)
 
     def select(self, rows: npt.ArrayLike) -> Judge:
         """This judge on some of its points: indices, or a mask."""
@@ -253,7 +261,7 @@ def _drawn(definition: Term, chosen: Sequence[Argument], fmt: Format, count: int
 
 def satisfying(columns: Columns, given: Sequence[Term]) -> Columns:
     """The points at which every relation holds."""
-    if not given:
+    if not given or not columns:
         return columns
     keep = relations.holds(given, columns)
     return {n: c[keep] for n, c in columns.items()}
@@ -268,9 +276,9 @@ def _near_roots(part: Judge, arguments: Sequence[Argument], fmt: Format, given: 
     for here, name, low, high in line:
         root = _crossing(part.definition, here, name, low, high)
         domain = next(a.domain for a in arguments if a.name == name)
-        near = [root, *(root * (1 + s * math.ldexp(1.0, -k)) for k in NEARNESS if k < fmt.precision for s in (-1, 1))]
-        near = sorted({v for x in near for v in points.neighbours([x], fmt)} if len(arguments) > 1 else
-                      set(ulp.round_array(np.array(near), fmt).tolist()))
+        steps = NEARNESS if len(arguments) == 1 else NEARNESS[::3]
+        near = [root, *(root * (1 + s * math.ldexp(1.0, -k)) for k in steps if k < fmt.precision for s in (-1, 1))]
+        near = sorted(set(ulp.round_array(np.array(near), fmt).tolist()))
         found += [{**here, name: v} for v in near if domain.holds(v) and math.isfinite(v)]
     columns = {n: np.array([p[n] for p in found]) for n in part.env}
     return satisfying(columns, given) if found else {}

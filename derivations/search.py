@@ -108,7 +108,7 @@ def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
     errors, limit = fresh.ulps(answer.term), max(target, answer.ulp)
     suspects = np.nonzero(errors > limit)[0]
     worst_first = suspects[np.argsort(-errors[suspects], kind="stable")][:60].tolist()
-    return [i for i in worst_first if errors[i] > limit * fresh.condition(i)][:40]
+    return [i for i in worst_first if errors[i] > limit * fresh.excused(i)][:40]
 
 
 def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
@@ -149,8 +149,8 @@ def _allowed(term: Term, fresh: Judge, target: float) -> Doubles:
     allowance = np.ones(fresh.count)
     errors = fresh.ulps(term)
     poor = np.nonzero(errors > target)[0]
-    for i in poor[np.argsort(-errors[poor], kind="stable")][:200]:
-        allowance[i] = max(1.0, fresh.condition(int(i)))
+    for i in poor[np.argsort(-errors[poor], kind="stable")][:400]:
+        allowance[i] = max(1.0, fresh.excused(int(i)))
     return allowance
 
 
