@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from lossmith.audit.samples import Batch
+from lossmith.audit.spread import Spread, spread_of
 from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
 from lossmith.derivations.terms import Term
@@ -32,12 +33,13 @@ class Exact:
 class Report:
     """One output of one target in one dtype and tier, on one group of points.
 
-    `max_ulp`: the worst error, points that only their own condition can explain left out (those
-    are `conditioned`, the worst of them `conditioned_ulp`, and `conditioned_ratio` is that in
-    units of what the condition allows: at most the bound). `where`: the worst point, in hex.
-    `wrong_nan`, `wrong_inf`: NaN or infinity where truth is not, or the reverse; `flushed`: 0
-    where truth rounds to another number. `over`: values beyond the bound of their own batch (`bound`
-    is the largest of those).
+    `max_ulp`: the worst error, a flush or a wrong sign counted as the error that it is, NaN and
+    infinities apart, and points that only their own condition can explain left out (those are
+    `conditioned`, the worst of them `conditioned_ulp`, and `conditioned_ratio` is that in units of
+    what the condition allows: at most the bound). `where`: the worst point, in hex. `wrong_nan`,
+    `wrong_inf`: NaN or infinity where truth is not, or the reverse; `flushed`: 0 where truth rounds
+    to another number. `over`: values beyond the bound of their own batch (`bound` is the largest of
+    those). `spread`: how all errors are spread, excused ones too.
     """
 
     unit: str
@@ -60,6 +62,7 @@ class Report:
     conditioned_ratio: float = 0.0
     over: int = 0
     bound: float = float("inf")
+    spread: Spread = field(default_factory=Spread)
 
     @property
     def wrong(self) -> int:
@@ -79,6 +82,7 @@ class Report:
             self.wrong_inf + other.wrong_inf, self.wrong_sign + other.wrong_sign, self.flushed + other.flushed,
             self.conditioned + other.conditioned, max(self.conditioned_ulp, other.conditioned_ulp),
             max(self.conditioned_ratio, other.conditioned_ratio), self.over + other.over, max(self.bound, other.bound),
+            self.spread + other.spread,
         )
 
 
@@ -172,18 +176,20 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     allowed = np.isnan(got) & may_be_nan(head.output, batch, got.ndim)
     errors = np.where(allowed, 0.0, error(got, (truth.high, truth.low), fmt))
     wrong = wrong_kinds(np.where(allowed, truth.nearest(fmt), got), truth, errors, fmt)
+    spread = spread_of(np.where(wrong.nan | wrong.inf, np.inf, errors), got, truth.high)
     errors = np.where(wrong.nan | wrong.inf, 0.0, errors).reshape(-1)
     excused = _excused(errors, wrong.side.reshape(-1), got.shape, bound, excuse, excuses)
     wrong = wrong.without(excused.places.reshape(got.shape))
-    counted = np.where(wrong.any.reshape(-1) | excused.places, 0.0, errors)
-    worst = int(np.argmax(wrong.any if wrong.any.any() else counted)) if counted.size else 0
+    counted = np.where(excused.places, 0.0, errors)
+    kind = (wrong.nan | wrong.inf).reshape(-1)
+    worst = int(np.argmax(kind if kind.any() else counted)) if counted.size else 0
     width = got.shape[1] if got.ndim == 2 else 1
     return Report(
         head.unit, head.output, head.target, head.dtype, head.tier, head.group, got.size,
         float(np.max(counted, initial=0.0)), describe(batch, worst // width, worst % width if got.ndim == 2 else None),
         float(got.reshape(-1)[worst]).hex(), float(truth.high.reshape(-1)[worst]).hex(),
         int(wrong.nan.sum()), int(wrong.inf.sum()), int(wrong.sign.sum()), int(wrong.flushed.sum()),
-        int(excused.places.sum()), excused.ulp, excused.ratio, int((counted > bound).sum()), bound,
+        int(excused.places.sum()), excused.ulp, excused.ratio, int((counted > bound).sum()), bound, spread,
     )
 
 

@@ -64,7 +64,7 @@ class Result:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain data, one dictionary per report."""
-        return [dataclasses.asdict(r) | {"holds": r.holds} for r in self.reports]
+        return [dataclasses.asdict(r) | {"holds": r.holds, "spread": r.spread.to_json()} for r in self.reports]
 
     def to_text(self) -> str:
         """A table for the terminal."""
@@ -73,8 +73,8 @@ class Result:
         return "\n".join([table(self.reports), *said])
 
 
-HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "wrong", "at a root",
-            "points", "")
+HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "p99.9", "> 4 ulp", "wrong",
+            "at a root", "points", "")
 
 
 def _cells(r: Report) -> tuple[str, ...]:
@@ -82,8 +82,13 @@ def _cells(r: Report) -> tuple[str, ...]:
     wrong = " ".join(f"{n} {what}" for n, what in (
         (r.wrong_nan, "nan"), (r.wrong_inf, "inf"), (r.wrong_sign, "sign"), (r.flushed, "zero")) if n)
     limit = f"{r.bound:g}" if r.bound != float("inf") else ""
-    return (r.unit, r.output, r.target, r.dtype, r.tier, r.group, f"{r.max_ulp:.4g}", limit, wrong, root,
-            str(r.points), "" if r.holds else "FAILS")
+    return (r.unit, r.output, r.target, r.dtype, r.tier, r.group, f"{r.max_ulp:.4g}", limit,
+            f"{r.spread.quantile(0.999):.2g}", _share(r.spread.over(4)), wrong, root, str(r.points),
+            "" if r.holds else "FAILS")
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%" if share else ""
 
 
 def table(reports: Iterable[Report]) -> str:

@@ -12,6 +12,7 @@ from lossmith.audit.measure import Exact, Report, measure
 from lossmith.audit.peers import peer
 from lossmith.audit.run import exam
 from lossmith.audit.samples import Batch, every_number, exhaustive_batches
+from lossmith.audit.spread import spread_of
 from lossmith.audit.subject import load, wrt_of
 from lossmith.derivations.ulp import FORMATS
 
@@ -180,7 +181,17 @@ def test_every_kind_of_wrong_value_is_counted_once():
     got = np.array([math.nan, 1.0, 1.0, math.inf, -1.0, 0.0, 1.0])
     report = measure(got, Exact(high, np.zeros(7)), F32, 4.0, HEAD, batch(7))
     assert (report.wrong_nan, report.wrong_inf, report.wrong_sign, report.flushed) == (2, 2, 1, 1)
-    assert report.max_ulp == 0 and not report.holds and report.where == "x=0x0.0p+0"
+    assert not report.holds and report.where == "x=0x0.0p+0"
+    assert report.max_ulp == 2.0**24  # a wrong sign is also an error in ulp
+
+
+def test_a_spread_adds_up_and_tells_quantiles():
+    one = spread_of(np.array([0.0, 0.5, 3.0, 100.0]), np.array([1.0, 1, 1, 1]), np.array([1.0, 1, 1, 2]))
+    both = one + spread_of(np.array([np.inf, 2.0**40]), np.array([np.nan, 1]), np.array([1.0, 1]))
+    assert one.total == 4 and one.over(4) == 0.25 and one.over(1) == 0.5 and (one.absolute, one.relative) == (1, 0.5)
+    assert both.total == 6 and both.quantile(1) == math.inf and 3 <= both.quantile(0.5) <= 3.3
+    assert both.over(1000) == 2 / 6 and spread_of(np.array([4.0]), np.ones(1), np.ones(1)).over(4) == 0
+    assert math.isinf(both.to_json()["histogram"][-1][0])
 
 
 def test_the_smallest_subnormal_may_round_either_way_and_overflow_is_a_degree():
