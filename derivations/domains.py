@@ -7,6 +7,7 @@ class axis), `weights` (non-negative over the class axis), `index`, or a number 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -77,6 +78,7 @@ NAMED_DOMAINS = {
 }
 ALIASES = {"positive": POSITIVE, "nonnegative": NONNEGATIVE, "weights": NONNEGATIVE, "probability": PROBABILITY}
 
+_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?$|^[+-]?\d+/\d+$")
 _INTERVAL = re.compile(r"^([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])$")
 
 
@@ -90,27 +92,44 @@ def interval(low: float | str | Fraction, high: float | str | Fraction, open_low
     a, b = _number(str(low)), _number(str(high))
     if a > b or (a == b and (open_low or open_high)):
         raise DomainError(f"the interval from {low} to {high} is empty")
+    if isinstance(a, Fraction) and isinstance(b, Fraction) and not _holds_a_float(a, b, open_low, open_high):
+        raise DomainError(f"no floating-point number lies between {low} and {high}")
     return Domain(a, b, not open_low, not open_high)
+
+
+def _holds_a_float(low: Fraction, high: Fraction, open_low: bool, open_high: bool) -> bool:
+    first, last = float(low), float(high)
+    if first < low or (open_low and first == low):
+        first = math.nextafter(first, INFINITY)
+    return first < high or (first == high and not open_high and last == high)
 
 
 def finite(*values: int | float | str | Fraction) -> Domain:
     """A finite set of values, as `{0, 1}`."""
-    exact = tuple(sorted(Fraction(str(v)) for v in values))
-    if not exact:
-        raise DomainError("a set of values must not be empty")
+    read = {_number(str(v)) for v in values}
+    exact = tuple(sorted(v for v in read if isinstance(v, Fraction)))
+    if not exact or len(exact) < len(read):
+        raise DomainError("a set of values must not be empty, and its values are finite")
     return Domain(exact[0], exact[-1], values=exact)
 
 
 def _number(text: str) -> Bound:
-    text = text.strip().lower()
-    if text in ("inf", "+inf", "oo"):
+    text = text.strip().lower().replace("np.inf", "inf").replace("math.inf", "inf")
+    if text in ("inf", "+inf", "oo", "infinity"):
         return INFINITY
-    if text in ("-inf", "-oo"):
+    if text in ("-inf", "-oo", "-infinity"):
         return -INFINITY
+    shown = _shown(text)
+    # Told apart by their look: a huge exponent would take for ever to read.
+    if len(text) > 80 or not _NUMBER.match(text):
+        raise DomainError(f"'{shown}' is not a number")
     try:
-        return Fraction(text)
+        value = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise DomainError(f"'{text}' is not a number") from None
+        raise DomainError(f"'{shown}' is not a number") from None
+    if abs(value) >= 2**1024:
+        raise DomainError(f"'{shown}' is beyond every format: write inf")
+    return value
 
 
 def parse_domain(text: str) -> Domain:
@@ -126,16 +145,36 @@ def parse_domain(text: str) -> Domain:
         left, low, high, right = found.groups()
         domain = interval(low, high, left == "(", right == ")")
         return domain
+    beside = re.match(r"^(<=|>=|!=|<|>)\s*(\S+)$", text)
+    if beside:
+        return _beside(beside[1], beside[2])
     if text.startswith("{") and text.endswith("}"):
+        if not text[1:-1].strip():
+            raise DomainError("a set of values must not be empty")
         try:
             return finite(*[v.strip() for v in text[1:-1].split(",")])
-        except (ValueError, ZeroDivisionError):
-            raise DomainError(f"'{text}' is not a set of numbers such as {{0, 1}}") from None
+        except DomainError:
+            raise DomainError(f"'{_shown(text)}' is not a set of numbers such as {{0, 1}}") from None
     try:
         value = _number(text)
     except DomainError:
         known = ", ".join([*NAMED_DOMAINS, *ALIASES, "[0,1]", "(0,inf)", "{0,1}", "a number"])
-        raise DomainError(f"'{text}' is not a domain; write one of: {known}") from None
+        raise DomainError(f"'{_shown(text)}' is not a domain; write one of: {known}") from None
     if not isinstance(value, Fraction):
         raise DomainError("a fixed value must be finite")
     return Domain(value, value, values=(value,))
+
+
+def _beside(comparison: str, text: str) -> Domain:
+    """`> 0`, `<= 1`, `!= 0`: the numbers on one side of a number."""
+    if comparison == "!=":
+        if _number(text) != 0:
+            raise DomainError("only 0 can be left out: write != 0, or a relation")
+        return NONZERO
+    if comparison in ("<", "<="):
+        return interval("-inf", text, open_low=True, open_high=comparison == "<")
+    return interval(text, "inf", open_low=comparison == ">", open_high=True)
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:60])
