@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 
 import numpy as np
 from lossmith.derivations import evaluate
@@ -19,12 +20,12 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, machine, names_left
 from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits
-from lossmith.derivations.moves import Move, from_rewrite, from_seed
+from lossmith.derivations.moves import Move, from_rewrite, from_seed, is_choice
 from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
-from lossmith.derivations.terms import Term, nodes_count, replace, walk
+from lossmith.derivations.terms import Term, make, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
 
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
@@ -342,6 +343,10 @@ class _Collecting:
 
 
 def _all_rewrites(term: Term) -> Iterator[Rewrite]:
+    if is_choice(term):  # a Taylor polynomial stays as it is
+        for step in _all_rewrites(term.args[2]):
+            yield changed(step, before=term, after=make("where", *term.args[:2], step.after))
+        return
     yield from rewrites(term, _rules)
     for t in walk(term):
         if t.op in ("add", "sub", "mul", "div"):

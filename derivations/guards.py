@@ -21,8 +21,10 @@ def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
     zero and infinite nothing says which of the two wins, and the product is left alone.
     """
     known = ranges(term, arguments)
-    done: dict[Term, Term] = {}
+    done: dict[Term, Term] = {t: t for t in bounded(term)}
     for t in walk(term):
+        if t in done:
+            continue
         made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
         if made.op == "div" and _is_guard(made.args[0]):
             condition, zero, top = made.args[0].args  # 0 / 0 again, one division further down
@@ -33,6 +35,21 @@ def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
             made = made.args[2]
         done[t] = made
     return done[term]
+
+
+def bounded(term: Term) -> set[Term]:
+    """Polynomials of u that are read only where |u| is at most some number: nothing in them is infinite."""
+    found: set[Term] = set()
+    for t in walk(term):
+        if t.op == "where" and t.args[0].op == "le" and t.args[0].args[0].op == "abs" and is_const(t.args[0].args[1]):
+            u = t.args[0].args[0].args[0]
+            inside: set[Term] = set()
+            for s in walk(t.args[1]):
+                if s is not u and s.op in ("add", "sub", "mul", "neg") and all(
+                        a is u or is_const(a) or a in inside for a in s.args):
+                    inside.add(s)
+            found |= inside - set(walk(t.args[2]))
+    return found
 
 
 def _is_guard(t: Term) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace as changed
 from lossmith.derivations.match import Rewrite
 from lossmith.derivations.rules import Rule
 from lossmith.derivations.seeds import Seed
-from lossmith.derivations.terms import Term, replace, show, walk
+from lossmith.derivations.terms import Term, is_const, make, replace, show, walk
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Move:
         """The same step on another term; None where its source does not occur."""
         if all(t is not self.source for t in walk(term)):
             return None
-        return changed(self, before=term, after=replace(term, {self.source: self.result}))
+        return changed(self, before=term, after=_outside(term, self.source, self.result))
 
     def inside(self, before: Term, after: Term) -> Move:
         """The same step within one piece of a larger term."""
@@ -59,6 +59,25 @@ class Move:
         words = "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit of the definition"
         latex = r"0 \cdot \infty = 0 \text{, the limit of the definition}"
         return Move("absorb-infinity", words, latex, before, after, before, after)
+
+
+def is_choice(term: Term) -> bool:
+    """Whether a term is a Taylor polynomial of u where |u| is small, and a formula elsewhere."""
+    if term.op != "where" or term.args[0].op != "le" or term.args[0].args[0].op != "abs":
+        return False
+    u, ready = term.args[0].args[0].args[0], set[Term]()
+    for t in walk(term.args[1]):
+        if t is u or t.op in ("const", "var") or (
+                t.op in ("add", "sub", "mul", "div", "neg") and all(a in ready for a in t.args)):
+            ready.add(t)
+    return term.args[1] in ready and is_const(term.args[0].args[1])
+
+
+def _outside(term: Term, source: Term, result: Term) -> Term:
+    """`source` replaced by `result`, but not within Taylor polynomials."""
+    if term is not source and is_choice(term):
+        return make("where", *term.args[:2], _outside(term.args[2], source, result))
+    return replace(term, {source: result})
 
 
 def from_rewrite(step: Rewrite) -> Move:

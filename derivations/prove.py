@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lossmith.derivations import balls, points, refute
+from lossmith.derivations import balls, expanding, points, refute
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
@@ -262,6 +262,8 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
         return (Evidence("proved", "both pieces are the same formula"),)
     if move.name == "absorb-infinity":
         return (Evidence("proved", "the factors agree wherever both are finite"),)
+    if move.name == expanding.NAME:
+        return (expanding.evidence(move.source, move.result, arguments),)
     if same_quotient(move.source, move.result):
         return (Evidence("proved", "algebra of rational functions"),)
     if by_sign(move.source, move.result):

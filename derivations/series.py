@@ -42,10 +42,12 @@ from lossmith.derivations.terms import (
 )
 from lossmith.derivations.ulp import FORMATS, Format
 
-EXACT, SYMBOLIC, TERMS = 30, 14, 84  # coefficients: rational, with atoms, in balls for the remainder
-LONGEST = 27  # the highest power of u, counted from the leading one
-RADII = tuple(Fraction(x) for x in ("8", "4", "2", "1", "1/2", "1/4", "1/8", "1/16", "1/64"))
-SMALLEST = Fraction(1, 4096)  # the radius below which a series is not worth a branch
+EXACT, SYMBOLIC, TERMS = 48, 14, 84  # coefficients: rational, with atoms, in balls for the remainder
+LONGEST, MOST = 46, 27  # the highest power of u, counted from the leading one; terms of a polynomial
+DISCS = tuple(Fraction(x) for x in ("8", "6", "4", "3", "2", "3/2", "1", "3/4", "1/2", "3/8", "1/4", "1/8", "1/16",
+                                    "1/64"))  # on which tails are bounded
+RADII = tuple(Fraction(x) for x in ("4", "3", "2", "3/2", "1", "3/4", "1/2", "3/8", "1/4", "1/8", "1/16", "1/32",
+                                    "1/64", "1/128", "1/256", "1/1024", "1/4096"))  # that a polynomial may hold on
 PIECES = 4  # polynomials that are offered for one format
 U = var("u'")  # the quantity, a name that no argument can have
 DIGITS = 25  # of a coefficient that is not rational
@@ -100,12 +102,12 @@ class Prepared:
     @functools.cached_property
     def tail(self) -> Tail | None:
         """On the largest disc for which there is a bound."""
-        for radius in RADII:
+        for radius in DISCS:
             try:
                 found = tail_on(self.expander, self.term, rational(radius), list(self.apart))
             except (NotAnalyticError, NoSeriesError, ZeroDivisionError):
                 continue
-            if found.relative(len(found.c), rational(min(radius / 4, SMALLEST * 4)), ()) < 2.0**-56:
+            if found.relative(len(found.c), rational(RADII[-3]), ()) < 2.0**-56:
                 return found
         return None
 
@@ -206,11 +208,15 @@ def _pieces(found: Prepared, fmt: Format) -> list[Piece]:
     goal = 2.0 ** -(fmt.precision + 2)
     longest = found.longest
     coefficients = tuple(rational(found.coefficient(k)) for k in range(longest))
+    step = 2 if all(c == 0 for c in coefficients[1::2]) else 1
+    longest = min(longest, step * MOST)
     out: list[Piece] = []
-    radius, last = fraction(tail.radius) / 2, longest + 1
-    while radius >= SMALLEST and len(out) < PIECES:
-        count = _least(tail, radius, coefficients, goal, last)
-        if count is not None and count <= last - 2:
+    last = longest + 1
+    for radius in RADII:
+        if radius >= fraction(tail.radius) or len(out) == PIECES:
+            continue
+        count = _least(tail, radius, coefficients[:longest], goal)
+        if count is not None and count <= last - step:
             kept = [fraction(c) for c in coefficients[:count]]
             while len(kept) > 1 and kept[-1] == 0:
                 kept.pop()
@@ -218,11 +224,10 @@ def _pieces(found: Prepared, fmt: Format) -> list[Piece]:
             length = sum(c != 0 for c in kept)
             out.append(Piece(polynomial(found.exact.order, kept, U), radius, found.exact.order, length, bound))
             last = count
-        radius /= 2
     return out
 
 
-def _least(tail: Tail, radius: Fraction, coefficients: tuple[fmpq, ...], goal: float, below: int) -> int | None:
+def _least(tail: Tail, radius: Fraction, coefficients: tuple[fmpq, ...], goal: float) -> int | None:
     """The fewest coefficients that reach the goal on |u| <= radius."""
     r = rational(radius)
     if tail.relative(len(coefficients), r, coefficients) >= goal:
