@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lossmith.derivations import balls, points, search
@@ -14,6 +14,8 @@ from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
 from lossmith.derivations.derivation import Derivation, Evidence, Order, Step
 from lossmith.derivations.domains import REAL, Domain
+from lossmith.derivations.expanding import NAME as SERIES
+from lossmith.derivations.expanding import undone
 from lossmith.derivations.guards import pass_nan, unsigned_zero
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term
@@ -134,8 +136,13 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
             steps.append(Step(rule, form.term, made, form.term, made, "", reason, latex, proof, form.error, form.error))
             form = dataclasses.replace(form, term=made)
     return Derivation(unit.name, unit.title, order, arguments, definition, tuple(steps), form,
-                      enclosed(form.definition, form.term, arguments, unit.shape == "row", unit.given), unit.policies,
-                      tuple(r.text for r in unit.references))
+                      enclosed(form.definition, _exact(form.term, steps, arguments), arguments, unit.shape == "row",
+                               unit.given), unit.policies, tuple(r.text for r in unit.references))
+
+
+def _exact(term: Term, steps: Sequence[Step], arguments: tuple[Argument, ...]) -> Term:
+    """The form without its Taylor polynomials, whose remainders have a proof of their own."""
+    return undone(term, [s.result for s in steps if s.rule == SERIES], arguments)
 
 
 # What a form needs beyond being accurate: rule, change, reason in words and in LaTeX.
