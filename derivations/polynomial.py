@@ -402,6 +402,11 @@ def factors_of(q: Quotient, p: Any) -> tuple[Fraction, list[tuple[Any, int]]]:
     return Fraction(int(c.p), int(c.q)), rest
 
 
+def monomials(p: Any) -> list[tuple[tuple[int, ...], Fraction]]:
+    """A polynomial's terms: the power of each atom, and the coefficient."""
+    return [(tuple(map(int, powers)), Fraction(int(c.p), int(c.q))) for powers, c in p.to_dict().items()]
+
+
 def in_powers(p: Any, place: int) -> dict[int, Any]:
     """The coefficients of a polynomial by powers of its `place`-th atom."""
     out: dict[int, dict[tuple[int, ...], Any]] = {}

@@ -27,6 +27,7 @@ from lossmith.derivations.polynomial import (
     written,
 )
 from lossmith.derivations.rules import BY_NAME
+from lossmith.derivations.shifts import shifted
 from lossmith.derivations.terms import ONE, TWO, ZERO, Term, make, walk
 
 RECOGNITIONS = (
@@ -35,10 +36,22 @@ RECOGNITIONS = (
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
     "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
-    "cancel-into", "expm1", "log1p", "log1p-negative", "sign-times-self",
+    "cancel-into", "log-of-exponentials", "log-exponentials-and-number", "log-of-exp-share",
+    "logaddexp-of-three-less", "sigmoid-root", "exp-over-erfc", "log-of-half-erfc", "log-erfc-by-sign", "erfc",
+    "erfc-negative",
+    "log-gamma", "log-gamma-step", "gamma-step", "atan-difference", "tan-less-sin", "one-less-cos",
+    "expm1", "log1p", "log1p-negative", "sign-times-self",
     "over-abs", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
+# Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
+STEADY = (
+    "softplus-difference-by-nearness", "sigmoid-difference-by-order", "tanh-difference", "exp-difference-by-order",
+    "divergence-by-nearness", "log1p-difference-by-nearness", "log-difference-by-nearness", "log-ratio-by-nearness",
+    "logaddexp-less-other", "hypotenuse", "sin-difference", "cos-difference", "tan-difference", "cosh-difference",
+    "sinh-difference",
+)
+_steady = index([BY_NAME[n] for n in STEADY])
 _recognitions = index([BY_NAME[n] for n in RECOGNITIONS])
 _towards_one = index([BY_NAME[n] for n in TOWARDS_ONE])
 DEGREE = 8  # the highest power of e^u that a normal form may hold
@@ -63,6 +76,20 @@ def recognized(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
 def towards_one(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
     """The chain that turns every logarithm of a quotient into one of 1 + a difference, linear parts apart."""
     return _chain(term, _towards_one, allowed, 6)
+
+
+def steadied(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
+    """The chain of rewrites whose results are good everywhere; no place is rewritten twice."""
+    done: set[tuple[str, int]] = set()
+
+    def once(r: Rewrite) -> bool:
+        key = (r.rule.name, r.source.id)
+        if key in done or any(source == r.source.id for _, source in done) or not allowed(r):
+            return False
+        done.add(key)
+        return True
+
+    return _chain(term, _steady, once, 8)
 
 
 def _chain(term: Term, rules: Mapping[str, Sequence[Rewriting]], allowed: Callable[[Rewrite], bool],
@@ -158,6 +185,16 @@ def normal_forms(term: Term) -> Iterator[Seed]:
                        r"\text{over one denominator}" + tex, term, found)
 
 
+def shifted_form(term: Term) -> Iterator[Seed]:
+    """For a formula rational in several exponentials: each of them over the largest."""
+    try:
+        for found in shifted(quotient(through_exp(term))):
+            yield Seed("shift-by-largest", "every exponential over the largest of them, which cannot overflow",
+                       r"e^{u} = e^{M} e^{u-M},\ M = \max u", term, found)
+    except (TooLargeError, ZeroDivisionError, ValueError):
+        return
+
+
 def decay_form(term: Term) -> Iterator[Seed]:
     """For a formula rational in e^u for one u: both signs of u through e^-|u|."""
     try:
@@ -251,7 +288,7 @@ def _power(base: Term, k: int) -> Term:
 def seeds(term: Term) -> Iterator[Seed]:
     """Every seed of the term, each form once."""
     seen = {term.id}
-    for make_seeds in (normal_forms, decay_form):
+    for make_seeds in (normal_forms, shifted_form, decay_form):
         for seed in make_seeds(term):
             if seed.term.id not in seen:
                 seen.add(seed.term.id)
