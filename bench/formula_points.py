@@ -20,7 +20,7 @@ from lossmith.derivations.ulp import Doubles, Format, round_array, round_fractio
 Columns = dict[str, Doubles]
 Generator = np.random.Generator
 SPOTS = (0.0, 0.1, 0.25, 0.5, math.log(2), 1.0, math.pi / 2, 2.0, math.e, 3.0, math.pi, 5.0, 10.0, 16.6, 17.3, 36.7,
-         37.4, 38.6, 87.3, 88.7, 103.9, 104.0, 708.4, 709.78, 744.4, 745.2, 1e3, 1e4, 1e8, 1e16, 1e154, 3e-8, 1e-8, 1e-16)
+         37.4, 38.6, 87.3, 88.7, 103.9, 104.0, 708.4, 709.78, 744.4, 745.2, 1e3, 1e4, 1e8, 1e16, 1e154, 3e-8, 1e-16)
 
 
 def holds(relation: Term, point: Mapping[str, float]) -> bool:
@@ -66,7 +66,8 @@ def _specials(domain: Domain, fmt: Format, constants: Sequence[float]) -> Double
         return np.array([round_fraction(v, fmt) for v in domain.values])
     edges = [float(b) for b in (domain.low, domain.high) if math.isfinite(b)]
     spots = [s * v for v in (*SPOTS, *constants, fmt.largest, fmt.tiny, fmt.smallest) for s in (1, -1)]
-    near = [v * (1 + s * 2.0**-k) for v in (*SPOTS[:12], *constants) for k in (2, 8, fmt.precision - 1) for s in (1, -1)]
+    gaps = [s * 2.0**-k for k in (2, 8, fmt.precision - 1) for s in (1, -1)]
+    near = [v * (1 + gap) for v in (*SPOTS[:12], *constants) for gap in gaps]
     near += [e + s * 2.0**-k for e in edges for k in range(1, 2 * fmt.precision, 3) for s in (1, -1)]
     exact = round_array(np.array([*spots, *near, *edges]), fmt)
     with np.errstate(over="ignore"):
@@ -111,6 +112,9 @@ def _column(domain: Domain, count: int, rng: Generator, fmt: Format, specials: D
     return np.where(fits, out, _plain(domain, count, rng))
 
 
+ROUNDS = 8  # how often points are drawn anew where relations leave little room
+
+
 def drawn(definition: Term, arguments: Sequence[Argument], relations: Sequence[Term], count: int, seed: int,
           fmt: Format) -> Columns:
     """Some `count` distinct points of the domain, fewer where the relations leave little room."""
@@ -118,18 +122,63 @@ def drawn(definition: Term, arguments: Sequence[Argument], relations: Sequence[T
     constants = sorted({abs(float(number(t))) for t in walk(definition) if is_const(t)} - {0.0})[:12]
     specials = {a.name: _specials(a.domain, fmt, constants) for a in arguments}
     share = count if len(arguments) == 1 else 2 * count // 3
+    found: list[Columns] = []
+    for _ in range(ROUNDS if relations else 1):
+        made = _proposed(arguments, share, rng, fmt, specials)
+        if relations:
+            made += [_at_edges(m, relations, rng, fmt) for m in (_swapped(m, relations) for m in made[:2])]
+            made = [_swapped(m, relations) for m in made]
+        found += [inside(m, arguments, relations, fmt) for m in made]
+        if sum(len(m[arguments[0].name]) for m in found) >= count:
+            break
+    return thinned(distinct(merged(found)), count, rng)
+
+
+def _proposed(arguments: Sequence[Argument], share: int, rng: Generator, fmt: Format,
+              specials: Mapping[str, Doubles]) -> list[Columns]:
+    """Wild points, calm ones, the special values of each argument in turn among calm others, related pairs."""
     made = [{a.name: _column(a.domain, share, rng, fmt, specials[a.name], calm) for a in arguments}
             for calm in (0.2, 0.8)]
-    for a in arguments:  # the special values of each in turn, the rest calm
+    for a in arguments:
         values = specials[a.name] if len(specials[a.name]) <= share else rng.choice(specials[a.name], share, False)
         made.append({b.name: values if b is a else _column(b.domain, len(values), rng, fmt, specials[b.name], 0.9)
                      for b in arguments})
-    if len(arguments) > 1:
-        made += _related(arguments, made[1], share, rng, fmt)
-    if relations:
-        made += [_related(arguments, m, len(next(iter(m.values()))), rng, fmt)[0] for m in made[:2]]
-    fitting = [inside(m, arguments, relations, fmt) for m in made]
-    return thinned(distinct(merged(fitting)), count, rng)
+    return made + (_related(arguments, made[1], share, rng, fmt) if len(arguments) > 1 else [])
+
+
+ORDERS = {"lt": -1, "le": -1, "gt": 1, "ge": 1}
+
+
+def _swapped(columns: Columns, relations: Sequence[Term]) -> Columns:
+    """Arguments that stand the wrong way round for a relation between two of them change places."""
+    out = {n: c.copy() for n, c in columns.items()}
+    for relation in [*relations, *relations]:
+        if relation.op in ORDERS and all(t.op == "var" for t in relation.args):
+            a, b = (name_of(t) for t in relation.args)
+            wrong = (out[a] < out[b]) if ORDERS[relation.op] > 0 else (out[a] > out[b])
+            out[a], out[b] = np.where(wrong, out[b], out[a]), np.where(wrong, out[a], out[b])
+    return out
+
+
+def _at_edges(columns: Columns, relations: Sequence[Term], rng: Generator, fmt: Format) -> Columns:
+    """An argument that stands alone on one side of a relation is set close to the other side."""
+    out = {n: c.copy() for n, c in columns.items()}
+    for relation in relations:
+        if relation.op not in ORDERS:
+            continue
+        for (one, other), way in zip((relation.args, relation.args[::-1]), (1, -1), strict=True):
+            if one.op != "var" or name_of(one) in map(name_of, (t for t in walk(other) if t.op == "var")):
+                continue
+            for i in np.nonzero(rng.random(len(next(iter(out.values())))) < 0.5)[0].tolist():
+                point = {n: float(c[i]) for n, c in out.items() if math.isfinite(c[i])}
+                try:
+                    edge = float(_exact(other, point))
+                except (KeyError, ZeroDivisionError, OverflowError):
+                    continue
+                step = way * ORDERS[relation.op] * 2.0 ** -int(rng.integers(1, fmt.precision + 1))
+                out[name_of(one)][i] = edge + abs(edge) * step
+            break
+    return out
 
 
 def _related(arguments: Sequence[Argument], base: Columns, count: int, rng: Generator, fmt: Format) -> list[Columns]:
@@ -171,7 +220,8 @@ def near_roots(definition: Term, columns: Columns, truth: Doubles, arguments: Se
                relations: Sequence[Term], fmt: Format, roots: int) -> Columns:
     """Points on both sides of places where truth changes sign, found by bisecting between points drawn before."""
     out: list[dict[str, float]] = []
-    for name, low, high in _crossings(columns, truth, roots):
+    found = _crossings(columns, truth, roots) or _walks(definition, columns, truth, arguments, fmt, 3 * roots)
+    for name, low, high in found:
         start = truth_at(definition, low, arguments, fmt) < 0
         for _ in range(fmt.precision + 12):
             middle = float(round_array((low[name] + high[name]) / 2, fmt))
@@ -187,14 +237,34 @@ def near_roots(definition: Term, columns: Columns, truth: Doubles, arguments: Se
 
 
 def _crossings(columns: Columns, truth: Doubles, roots: int) -> list[tuple[str, dict[str, float], dict[str, float]]]:
-    """Pairs of points that differ in one argument, between which truth changes sign."""
-    names = list(columns)
-    if len(names) == 1:
-        order = np.argsort(columns[names[0]], kind="stable")
-        line, value = columns[names[0]][order], truth[order]
-        changes = [j for j in range(len(line) - 1) if np.sign(value[j]) * np.sign(value[j + 1]) < 0]
-        return [(names[0], {names[0]: float(line[j])}, {names[0]: float(line[j + 1])}) for j in changes[:roots]]
-    return []
+    """For one argument: neighbouring points between which truth changes sign."""
+    if len(columns) > 1:
+        return []
+    [(name, column)] = columns.items()
+    order = np.argsort(column, kind="stable")
+    line, value = column[order].tolist(), np.sign(truth[order])
+    changes = [j for j in range(len(line) - 1) if value[j] * value[j + 1] < 0]
+    return [(name, {name: line[j]}, {name: line[j + 1]}) for j in changes[:roots]]
+
+
+def _walks(definition: Term, columns: Columns, truth: Doubles, arguments: Sequence[Argument], fmt: Format,
+           roots: int) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+    """The same for several arguments: from a point below zero to one above, an argument at a time."""
+    calm = np.all([np.abs(c) < 1e6 for c in columns.values()], axis=0)
+    below, above = np.nonzero(calm & (truth < 0))[0], np.nonzero(calm & (truth > 0))[0]
+    out = []
+    for k in range(roots if len(below) and len(above) else 0):
+        here = {n: float(c[below[k * 7 % len(below)]]) for n, c in columns.items()}
+        there = {n: float(c[above[k * 11 % len(above)]]) for n, c in columns.items()}
+        for name in columns:
+            after = {**here, name: there[name]}
+            value = truth_at(definition, after, arguments, fmt)
+            if not value <= 0:
+                if value > 0:
+                    out.append((name, here, after))
+                break
+            here = after
+    return out
 
 
 def truth_at(definition: Term, point: Mapping[str, float], arguments: Sequence[Argument], fmt: Format) -> float:

@@ -1,7 +1,7 @@
 """The stabilizer on the set of formulas in bench/formulas: worst error before and after, on points of its own.
 
     python bench/stabilizer.py                        the whole set, float64 and float32
-    python bench/stabilizer.py --only softplus        what matches: name, name.x (gradient), name.x,x; * as in file names
+    python bench/stabilizer.py --only softplus        what matches: name, name.x (gradient), name.x,x (Hessian)
     python bench/stabilizer.py --family erf --failures
     python bench/stabilizer.py --full --record        more points; writes bench/records/<date>-stabilizer.md and .json
 
@@ -48,6 +48,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: both")
     parser.add_argument("--values", action="store_true", help="leave gradients and Hessians out")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth item, for a quick look")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="with --every: from the Ith on")
     parser.add_argument("--full", action="store_true", help="six times as many points")
     parser.add_argument("--seed", type=int, default=20261122, help="of the points")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
@@ -138,9 +139,10 @@ def lines(record: Record) -> list[str]:
     for dtype, parts in (record.get("dtypes") or {"-": None}).items():
         before, after = (parts or {}).get("before") or {}, (parts or {}).get("after") or {}
         status = record.get("verdict", "") if record["status"] == "ok" else record["status"].split(":")[0]
+        evidence = ", ".join(record.get("evidence", ()))
         out.append(f"{record['name']:38} {dtype:8} {number(before.get('ulp')):>9} {number(after.get('ulp')):>9} "
                    f"{number(after.get('excused')):>9} {status:11} {record.get('steps', '-'):>5} "
-                   f"{number(record['seconds']):>7} {record.get('rss_mib', '-'):>5}  {', '.join(record.get('evidence', ()))}")
+                   f"{number(record['seconds']):>7} {record.get('rss_mib', '-'):>5}  {evidence}")
     return out
 
 
@@ -211,7 +213,7 @@ def _plain(value: Any) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """Run, print, keep. Exit 1 where something is above 16 ulp with the condition excused."""
     given = options(arguments)
-    chosen = [i for i in items(given.only, given.family) if not (given.values and i.wrt)][:: given.every]
+    chosen = [i for i in items(given.only, given.family) if not (given.values and i.wrt)][given.start :: given.every]
     if not chosen:
         print("nothing in the set matches", file=sys.stderr)
         return 2
