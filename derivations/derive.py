@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from lossmith.derivations import balls, points, search
+from lossmith.derivations import balls, checkpoints, search
 from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
 from lossmith.derivations.derivation import Derivation, Evidence, Order, Step
-from lossmith.derivations.domains import REAL, Domain
+from lossmith.derivations.domains import REAL
 from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.expanding import undone
 from lossmith.derivations.guards import pass_nan, unsigned_zero
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term
-from lossmith.derivations.ulp import FORMATS
 
 Dtypes = tuple[str, ...] | None
-CHECKED_POINTS = 48
-CHECKED_CLASSES = (1, 2, 3, 7)
 
 
 def orders(unit: Unit) -> tuple[Order, ...]:
@@ -158,50 +152,15 @@ def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row:
              given: tuple[Term, ...] = ()) -> tuple[Evidence, ...]:
     """Ball arithmetic on both ends of a derivation: how many points their balls overlap at.
 
-    Raises ArithmeticError with the point where they do not: such a derivation is wrong.
+    For scalars extremes and both sides of every seam are among them. Raises ArithmeticError with the
+    point where they do not overlap: such a derivation is wrong.
     """
-    tried = 0
-    for env in check_points(arguments, is_row, given):
-        if not balls.overlaps(before, after, env):
-            raise ArithmeticError(f"{before} and {after} differ at {env}")
-        tried += 1
-    return (Evidence("enclosed", "ball arithmetic on the definition and the form", tried),)
-
-
-def check_points(arguments: tuple[Argument, ...], is_row: bool, given: tuple[Term, ...] = ()) -> list[dict[str, Any]]:
-    """Moderate points, all finite and inside the domains and the relations `given`, at which two forms
-    of one quantity must agree."""
-    rng = random.Random(1)
-    if given and not is_row:
-        return _satisfying(arguments, given)
-    sizes = [CHECKED_CLASSES[n % len(CHECKED_CLASSES)] if is_row else 0 for n in range(CHECKED_POINTS)]
-    return [{a.name: _drawn(a, classes, rng) for a in arguments} for classes in sizes]
-
-
-def _satisfying(arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> list[dict[str, Any]]:
-    """The same under relations: of the points that seek trouble those of moderate size first."""
-    columns = points.scalar_points(arguments, 8 * CHECKED_POINTS, 1, FORMATS["float64"], given=given)
-    table = [dict(zip(columns, map(float, point), strict=True)) for point in zip(*columns.values(), strict=True)]
-    moderate = [p for p in table if all(2.0**-5 < abs(v) < 32.0 for v in p.values())]
-    return (moderate or table)[:CHECKED_POINTS]
-
-
-def _drawn(a: Argument, classes: int, rng: random.Random) -> float | int | list[float]:
-    if a.role == "label":
-        return rng.randrange(classes)
-    if a.axis == "class":
-        return [_value(a.domain, rng) for _ in range(classes)]
-    return _value(a.domain, rng)
-
-
-def _value(domain: Domain, rng: random.Random) -> float:
-    """A float strictly inside an interval, or one of a set of values."""
-    if domain.values:
-        return float(rng.choice(domain.values))
-    low, high = float(domain.low), float(domain.high)
-    if math.isfinite(low) and math.isfinite(high):
-        return low + (high - low) * rng.uniform(0.01, 0.99)
-    size = math.exp(rng.uniform(-4.0, 3.0))
-    if math.isfinite(low):
-        return low + size
-    return high - size if math.isfinite(high) else rng.choice((-size, size))
+    table = checkpoints.ordinary(arguments, is_row, given)
+    apart = next((env for env in table if not balls.overlaps(before, after, env)), None)
+    if not is_row:
+        more = checkpoints.extreme(after, arguments, given)
+        apart = apart or checkpoints.difference(before, after, more, arguments)
+        table = [*table, *more]
+    if apart is not None:
+        raise ArithmeticError(f"{before} and {after} differ at {apart}")
+    return (Evidence("enclosed", "ball arithmetic on the definition and the form", len(table)),)
