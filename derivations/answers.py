@@ -38,8 +38,8 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if good:
         if search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
             good = [root]
-        else:
-            good = _by_luck(search, good, fresh)
+        elif (plain := _plainer(search, good, fresh)) is not None:
+            return plain, rivals
         single = _single(search, good, edges)
         if search.strictly_met():
             return single, rivals
@@ -51,24 +51,24 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     return finished(search, min(search.pool.values(), key=search.shortfall)), rivals
 
 
-def _by_luck(search: Search, good: list[Candidate], fresh: Judge) -> list[Candidate]:
-    """The good candidates, or a cheaper one that loses no more near the roots of fresh points.
+def _plainer(search: Search, good: list[Candidate], fresh: Judge) -> Answer | None:
+    """A cheaper form than the best that loses no more near the roots of fresh points, if there is one.
 
     With many candidates some are right by luck at the few roots that the search sees.
     """
     strict, search.allowance = search.allowance, search.lenient()
-    cheaper = [c for c in search.good()[:FINALISTS] if search.price(c) < search.price(good[0]) - LUCK_PRICE]
+    plain = [c for c in search.good()[:FINALISTS] if search.price(c) < search.price(good[0]) - LUCK_PRICE]
     root = next(iter(search.pool.values()))
     if root.cost <= good[0].cost and search.ulp(root) <= search.target:
-        cheaper.insert(0, root)
-    search.allowance = strict
+        plain.insert(0, root)
     lucky = bits(fresh.ulps(good[0].form))
-    for c in cheaper:
+    for c in plain:
         found = bits(fresh.ulps(c.form))
         lost = np.maximum(found, lucky) > np.log2(1 + search.target)
         if not lost.any() or float((found - lucky)[lost].mean()) < LUCK:
-            return [c, *good]
-    return good
+            return finished(search, c)
+    search.allowance = strict
+    return None
 
 
 def _single(search: Search, good: list[Candidate], edges: Judge) -> Answer:

@@ -67,7 +67,10 @@ class _Mixed(evaluate.Evaluator):
                 out[place] = ulp.round_array(out[place], fmt)
         return out
 
-    def _const(self, t: Term) -> Doubles:
+    def _compute(self, t: Term) -> Doubles:
+        return self._number(t) if t.op == "const" else np.asarray(super()._compute(t))
+
+    def _number(self, t: Term) -> Doubles:
         rounded = [ulp.round_fraction(number(t), f) for f, _ in self.stretches]
         if all(r == rounded[0] for r in rounded):
             return np.asarray(rounded[0])
