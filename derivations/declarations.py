@@ -65,6 +65,16 @@ def arguments(domain: Mapping[str, str | Domain], targets: Sequence[str] | None 
     for name in [*(targets or ()), *fixed]:
         if name not in made:
             raise FormulaError("E105", f"'{name}' has no domain", hint=f"declare it: {name} = \"real\"")
+    return _beside_rows(made)
+
+
+def _beside_rows(made: dict[str, Argument]) -> dict[str, Argument]:
+    """The same arguments. Raises FormulaError (E110) where one has a name that means something beside rows."""
+    for name in made if any(a.axis == "class" for a in made.values()) else ():
+        if name in reserved.AXIS_WORDS:
+            raise FormulaError("E110", f"an argument cannot be called '{name}': beside rows it is "
+                               + ("the number of classes" if name == "C" else "the class index"),
+                               hint="choose another name")
     return made
 
 
@@ -80,7 +90,7 @@ def with_axes(declared: Mapping[str, Argument], rows: Iterable[str], labels: Ite
     for name in labels:
         check_name(name)
         made[name] = Argument(name, "label", INDEX, differentiable=False, order=len(made))
-    return made
+    return _beside_rows(made)
 
 
 def symbols_of(declared: Mapping[str, Argument]) -> dict[str, Any]:

@@ -31,7 +31,9 @@ CUDA_WORDS = _words(
                                "ulonglong", "float", "double") for n in (1, 2, 3, 4)}
 # Words that generated functions use for themselves: a parameter of this name would collide.
 OWN_WORDS = frozenset({"out", "axis", "dim", "dtype", "tier", "reduction", "stream", "np", "numpy", "torch", "math",
-                       "self", "pi", "C", "k"})
+                       "self", "pi"})
+# Beside rows these are the number of classes and the class index; alone they are letters like any other.
+AXIS_WORDS = frozenset({"C", "k"})
 
 
 def why_reserved(name: str) -> str | None:
