@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from lossmith.derivations.domains import Domain
+from lossmith.derivations.facts import facts, narrowed
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, name_of, number, walk
 
@@ -34,9 +35,15 @@ def domain_range(domain: Domain) -> Range:
 def ranges(term: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...] = ()) -> dict[Term, Range]:
     """The range of every node of `term`, where the relations `given` hold."""
     inputs = {a.name: domain_range(a.domain) for a in arguments}
+    stated = facts(given) if given else ()
     out: dict[Term, Range] = {}
+
+    def known(t: Term) -> Range | None:
+        return out.get(t) or (inputs.get(name_of(t)) if t.op == "var" else None)
+
     for t in walk(term):
-        out[t] = _leaf(t, inputs) if not t.args else _node(t, [out[a] for a in t.args])
+        found = _leaf(t, inputs) if not t.args else _node(t, [out[a] for a in t.args])
+        out[t] = narrowed(t, found, stated, known) if stated else found
     return out
 
 

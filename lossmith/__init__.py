@@ -17,14 +17,15 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "audit", "derive", "generate", "stabilize"]
 
 if TYPE_CHECKING:
-    from lossmith.api import audit, derive, generate, stabilize
+    from lossmith.api import audit, derive, stabilize
+    from lossmith.codegen.generate import generate
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module("lossmith.api"), name)
+        return getattr(import_module("lossmith.codegen.generate" if name == "generate" else "lossmith.api"), name)
     raise AttributeError(f"lossmith has no '{name}': it has {', '.join(__all__)}")
 
 

@@ -1,24 +1,23 @@
-"""The public functions: derive, stabilize, generate, audit."""
+"""The public functions derive, stabilize and audit; `generate` is codegen's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lossmith.codegen.generate import generate
-from lossmith.derivations import catalogue, parser
+from lossmith.derivations import catalogue
 from lossmith.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from lossmith.audit.result import Result
     from lossmith.derivations.derivation import Derivation, Order
-    from lossmith.derivations.loss import Argument, Unit
+    from lossmith.derivations.loss import Unit
     from lossmith.stabilized import Stabilized
 
 Of = Literal["loss", "gradient", "hessian"]
 OF: tuple[Of, ...] = ("loss", "gradient", "hessian")
 
-__all__ = ["audit", "derive", "generate", "stabilize"]
+__all__ = ["audit", "derive", "stabilize"]
 
 
 def derive(loss: str, of: Of = "loss", wrt: str | None = None) -> Derivation:
@@ -38,9 +37,11 @@ def order_of(unit: Unit, of: str, wrt: str | None) -> Order:
     """The order of a derivation, as the chain knows it, from what a user asks for. Raises UsageError."""
     if of not in OF:
         raise UsageError(f"nothing is derived 'of {of}': {did_you_mean(of, OF)}")
+    from lossmith.formula import differentiable
+
     by = [w.strip() for w in (wrt or unit.primary.name).split(",")]
     for name in by:
-        _differentiable(name, unit.name, unit.arguments)
+        differentiable(name, unit.name, unit.arguments)
     if of == "loss":
         if wrt is not None:
             raise UsageError("a loss is not taken with respect to anything: say of='gradient' or of='hessian'")
@@ -50,33 +51,27 @@ def order_of(unit: Unit, of: str, wrt: str | None) -> Order:
     return (by[0],) if of == "gradient" else (by[0], by[-1])
 
 
-def _differentiable(name: str, where: str, arguments: Sequence[Argument]) -> None:
-    names = [a.name for a in arguments if a.differentiable]
-    if name not in names:
-        raise UsageError(f"{where} has no gradient by '{name}': {did_you_mean(name, names)}")
-
-
-def stabilize(formula: str, domain: Mapping[str, str], wrt: str | None = None) -> Stabilized:
+def stabilize(formula: str, domain: Mapping[str, str] | str | Iterable[str], wrt: str | Sequence[str] | None = None,
+              where: str | Iterable[str] = (), dtype: str | Iterable[str] | None = None) -> Stabilized:
     """A stable form of any formula, how it was found, and with `.compile()` a function that computes it.
 
-    formula: as typed in Python, parsed and never evaluated. domain: from each argument to its
-    domain ("real", "[0,1]", ...). wrt: the argument whose derivative is wanted instead of the
-    value. Raises FormulaError, UsageError.
+    formula: as typed in Python with NumPy's and SciPy's names, parsed and never evaluated. domain:
+    from each argument to its domain ("real", "[0,1]", ..; `x[k]` declares a row), or as text:
+    "x=real, 0 < p < 1". A name that is summed over the classes or indexed is a row by itself; the
+    function that `compile` returns then takes arrays with the class axis last. wrt: the argument
+    whose derivative is wanted instead of the value, "x,y" for a second derivative. where: relations
+    between arguments, "x > y". dtype: the formats that the form is judged in; float32 and float64
+    together when None. Raises FormulaError, UsageError.
     """
-    from lossmith.derivations.loss import Unit
+    from lossmith.formula import dtypes_of, formula_unit, order_by
 
-    declared = parser.arguments(domain)
-    for argument in declared.values():
-        if argument.axis == "class" or argument.role == "label":
-            raise UsageError(f"'{argument.name}' runs over classes: stabilize takes formulas of single numbers")
-    symbols = parser.symbols(domain)
-    unit = Unit("formula", "formula", formula, parser.parse(formula, symbols), tuple(declared.values()), (), ())
-    if wrt is not None:
-        _differentiable(wrt, "the formula", unit.arguments)
+    dtypes = dtypes_of(dtype)
+    unit = formula_unit(formula, domain, where)
+    order = order_by(wrt, unit.arguments)
     from lossmith.derivations.derive import derive as run
     from lossmith.stabilized import stabilized
 
-    return stabilized(run(unit, () if wrt is None else (wrt,)), unit)
+    return stabilized(run(unit, order, dtypes), unit)
 
 
 def audit(unit: str | Callable[..., Any], *arguments: Any, **options: Any) -> Result:

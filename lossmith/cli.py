@@ -78,10 +78,15 @@ def _add_generate(commands: Commands) -> None:
 
 def _add_stabilize(commands: Commands) -> None:
     add = commands.add_parser("stabilize", help="find and explain a stable form of any formula")
-    add.add_argument("formula", metavar="EXPR", help="as in Python: log(1 + exp(x)) - x*z")
+    add.add_argument("formula", metavar="EXPR", help="as in NumPy: log(1 + exp(x)) - x*z, logsumexp(x) - x[y]")
     add.add_argument("--domain", action="append", default=[], metavar="NAME=DOMAIN",
-                     help='per argument: "x=real", "z=[0,1]", "p=(0,1)"')
-    add.add_argument("--wrt", metavar="NAME", help="find a stable form of the derivative by this argument instead")
+                     help='per argument: "x=real", "z=[0,1]", "0 < p < 1"; "x[k]=real" is a row')
+    add.add_argument("--where", action="append", default=[], metavar="RELATION",
+                     help='what holds between arguments: "x > y"; may be repeated')
+    add.add_argument("--wrt", metavar="NAME",
+                     help="find a stable form of the derivative by this argument instead; x,y for a second derivative")
+    add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
+                     help="judge the form in this format; may be repeated; default: float32 and float64")
     add.add_argument("--format", choices=FORMATS, default="text", help="how to print it")
     add.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 

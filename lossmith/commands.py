@@ -127,15 +127,8 @@ def run_stabilize(options: argparse.Namespace) -> int:
     """A stable form of the user's own formula."""
     from lossmith.api import stabilize
 
-    domain: dict[str, str] = {}
-    for written in options.domain:
-        name, equals, value = written.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise UsageError(f"--domain \"{written}\" is not NAME=DOMAIN, such as --domain \"x=real\"")
-        if name.strip() in domain:
-            raise UsageError(f"'{name.strip()}' has two domains: give it one")
-        domain[name.strip()] = value.strip()
-    _print_derivation(stabilize(options.formula, domain, options.wrt), options.format)
+    found = stabilize(options.formula, options.domain, options.wrt, options.where, options.dtype or None)
+    _print_derivation(found, options.format)
     return EXIT_WELL
 
 

@@ -9,6 +9,16 @@ from collections.abc import Iterable
 EXIT_WELL, EXIT_FINDING, EXIT_USAGE = 0, 1, 2
 
 
+# Errors that say all there is to say. By name: to import them all would take longer than to print one.
+SAID = frozenset({
+    ("lossmith.codegen.generate", "GenerateError"), ("lossmith.codegen.write", "WriteError"),
+    ("lossmith.derivations.catalogue", "LossFileError"), ("lossmith.derivations.catalogue", "UnknownLoss"),
+    ("lossmith.derivations.domains", "DomainError"), ("lossmith.derivations.refusals", "FormulaError"),
+    ("lossmith.derivations.relations", "ContradictionError"), ("lossmith.derivations.partial", "CalculusProblem"),
+    ("lossmith.derivations.surface", "NoSurface"), ("lossmith.derivations.importer", "ImportProblem"),
+})
+
+
 class UsageError(ValueError):
     """A request that cannot be met; its text is the one line to print."""
 
@@ -22,14 +32,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def message(error: BaseException) -> str:
     """What to print for an error of ours, or of the system; an unforeseen one says how to see more."""
-    from lossmith.codegen.generate import GenerateError
-    from lossmith.codegen.write import WriteError
-    from lossmith.derivations.catalogue import LossFileError, UnknownLoss
-    from lossmith.derivations.domains import DomainError
-    from lossmith.derivations.parser import FormulaError
-
-    if isinstance(error, (UsageError, FormulaError, UnknownLoss, LossFileError, DomainError, GenerateError,
-                          WriteError)):
+    if isinstance(error, UsageError) or any((c.__module__, c.__name__) in SAID for c in type(error).__mro__):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("lossmith"):
         package = {"flint": "python-flint", "torch": "'lossmith[torch]'"}.get(error.name, error.name)
