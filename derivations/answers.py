@@ -82,7 +82,7 @@ def _without_excuse(search: Search, single: Answer, fresh: Judge) -> Answer:
     """A form that is good but for what conditioning excuses, unless two simple pieces do without the excuse."""
     search.allowance = search.strict
     split = best_split(search)
-    if split is None or not split.simple or split.ulp > search.target:
+    if split is None or not split.simple or not split.within:
         return single
     pieces = piecewise(search, split)
     gained = fresh.measurement(pieces.term).ulp * EXCUSED <= fresh.measurement(single.term).ulp
@@ -141,4 +141,5 @@ def piecewise(search: Search, split: Piecewise) -> Answer:
             pieces[i] = move.after
             before, after = after, split.join(pieces)
             moves.append(move.inside(before, after))
-    return _complete(search, moves, after, split.ulp, len(pieces))
+    errors = np.choose(split.place(search.judge), [search.errors(c) for c in split.candidates])
+    return _complete(search, moves, after, float(errors.max()), len(pieces))

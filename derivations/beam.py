@@ -20,12 +20,12 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, machine, names_left
 from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits
-from lossmith.derivations.moves import Move, from_rewrite, from_seed, is_choice
+from lossmith.derivations.moves import Move, from_rewrite, from_seed, outside, without_choices
 from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
-from lossmith.derivations.terms import Term, make, nodes_count, replace, walk
+from lossmith.derivations.terms import Term, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
 
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
@@ -71,7 +71,10 @@ class Budget:
     started: float = field(default_factory=time.monotonic)
 
     def spent(self) -> bool:
-        return self.used >= self.nodes or time.monotonic() - self.started > self.seconds
+        return self.used >= self.nodes or self.late()
+
+    def late(self) -> bool:
+        return time.monotonic() - self.started > self.seconds
 
 
 @dataclass
@@ -343,9 +346,12 @@ class _Collecting:
 
 
 def _all_rewrites(term: Term) -> Iterator[Rewrite]:
-    if is_choice(term):  # a Taylor polynomial stays as it is
-        for step in _all_rewrites(term.args[2]):
-            yield changed(step, before=term, after=make("where", *term.args[:2], step.after))
+    plain = without_choices(term)
+    if plain is not term:  # Taylor polynomials stay as they are
+        for step in _all_rewrites(plain):
+            after = outside(term, step.source, step.result)
+            if after is not term:
+                yield changed(step, before=term, after=after)
         return
     yield from rewrites(term, _rules)
     for t in walk(term):

@@ -7,6 +7,7 @@ Pieces are charged for, and a piece must hold enough points to be more than luck
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from lossmith.derivations.beam import Candidate, Search
 
 Places = npt.NDArray[Any]
-LEAST = 12  # points that a piece must hold
+LEAST = 14  # points that a piece must hold
 PER_COST = 0.003  # bits that a unit of a piece's cost weighs
 PER_MOVE = 8.0  # units of cost that a step of a piece's derivation weighs
 ENOUGH = 2.0  # ulp below which the cheaper piece wins
-PER_PIECE = 0.3  # bits that one more piece must gain
+PER_PIECE = 0.6  # bits that one more piece must gain
+QUANTITIES = 16
+BEYOND = 2.0  # in the weighing of errors, what is beyond the target starts here
+INNER = frozenset({"exp", "expm1", "log1p", "softplus", "sigmoid", "log1pmx", "sinh"})
 LEADERS, COVERERS = 160, 60  # candidates that take part: the best by score, and the best by what they cover
 SIMPLE = tuple(Fraction(x) for x in ("0", "1", "-1", "1/2", "-1/2", "2", "-2", "1/4", "-1/4", "4", "1/10", "-1/10", "8",
                                      "10", "-10", "16", "1/100", "30", "64", "1/1000", "100"))
@@ -53,13 +57,19 @@ class Piecewise:
     quantity: Term
     spots: tuple[Spot, ...]
     candidates: tuple[Candidate, ...]
-    ulp: float
+    within: bool
     rank: float
 
     @property
     def simple(self) -> bool:
         """One cut, at a number that a person would choose."""
         return len(self.spots) == 1 and self.spots[0].rank < 1
+
+    def place(self, judge: Judge) -> Places:
+        """Which piece each point of a judge belongs to."""
+        below = [np.broadcast_to(np.asarray(judge.evaluator(s.test(self.quantity)), dtype=bool), judge.truth.shape)
+                 for s in self.spots]
+        return np.sum(~np.array(below), axis=0)
 
     def join(self, pieces: Sequence[Term]) -> Term:
         """One term from a form for each piece."""
@@ -75,21 +85,30 @@ class Piecewise:
         return rf"\text{{one form on either side of }} {', '.join(str(s.value) for s in self.spots)}"
 
 
-def quantities(judge: Judge, candidates: Sequence[Candidate]) -> list[Term]:
-    """What a split may look at: inputs, their sizes and differences, and what the formula already forms."""
+def quantities(judge: Judge, candidates: Sequence[Candidate]) -> dict[Term, float]:
+    """What a split may look at, and how far from simple it is: inputs and their sizes first, then their
+    differences and ratios, then what the formula itself forms."""
     inputs = [var(n) for n in judge.env]
-    found = [*inputs, *(make("abs", v) for v, c in zip(inputs, judge.env.values()) if c.min() < 0 < c.max())]
+    found: dict[Term, float] = dict.fromkeys(inputs, 0.0)
+    found.update({make("abs", v): 0.05 for v, c in zip(inputs, judge.env.values()) if c.min() < 0 < c.max()})
+    if len(inputs) == 1:
+        return found
     if len(inputs) <= 3:
-        for i, a in enumerate(inputs):
-            found += [q for b in inputs[i + 1:] for q in (sub(a, b), make("abs", sub(a, b)))]
+        for a, b in itertools.combinations(inputs, 2):
+            for q in (sub(a, b), make("abs", sub(a, b))):
+                found.setdefault(q, 0.1)
     parts = [t for t in walk(judge.definition) if t.op in ("div", "sub", "add", "mul") and t.size <= 7]
-    found += [q for t in parts if all(s.op in PLAIN for s in walk(t)) for q in (t, make("abs", t))]
+    for t in parts:
+        if all(s.op in PLAIN for s in walk(t)):
+            for q in (t, make("abs", t)):
+                found.setdefault(q, 0.3)
     for c in candidates[:4]:
         for t in walk(c.term):
-            if t.op in ("exp", "expm1", "log1p", "softplus", "sigmoid", "log1pmx", "sinh") and t.args[0].size <= 9:
+            if t.op in INNER and t.args[0].size <= 9 and all(s.op in PLAIN for s in walk(t.args[0])):
                 u = t.args[0].args[0] if t.args[0].op == "neg" else t.args[0]
-                found += [u, make("abs", u)]
-    return [q for q in dict.fromkeys(found) if q.op != "const"][:16]
+                for q in (u, make("abs", u)):
+                    found.setdefault(q, 0.6)
+    return dict([(q, r) for q, r in found.items() if q.op != "const"][:QUANTITIES])
 
 
 def simplest(low: float, high: float) -> Spot | None:
@@ -120,18 +139,27 @@ def best_split(search: Search) -> Piecewise | None:
     """The best two or three pieces, if they beat every single form by more than they are charged."""
     judge = search.judge
     pool = _taking_part(search)
-    table = np.array([np.log2(1 + np.maximum(search.errors(c), ENOUGH)) for c in pool])
+    table = np.array([_weighed(search.errors(c), search.target) for c in pool])
     costs = np.array([PER_COST * (c.cost + PER_MOVE * len(c.moves)) for c in pool])
     single = float((table.max(axis=1) + costs).min())
     best: Piecewise | None = None
-    for quantity in quantities(judge, pool):
+    for quantity, rank in quantities(judge, pool).items():
+        if search.budget.late():
+            break
         value = np.broadcast_to(judge.evaluator(quantity), judge.truth.shape)
         if np.isnan(value).any():
             continue
-        found = _Sorted(quantity, value, table, costs, pool).best()
+        found = _Sorted(quantity, rank, value, table, costs, pool).best()
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return best if best is not None and best.rank < single - PER_PIECE else None
+
+
+def _weighed(errors: Doubles, target: float) -> Doubles:
+    """Errors as bits: little within the target, where cheapness and simplicity decide, much beyond it."""
+    lost = np.log2(1 + np.maximum(errors, ENOUGH))
+    allowed = math.log2(1 + target)
+    return np.where(lost > allowed, 2.0 + lost - allowed, 0.25 * lost)
 
 
 def _taking_part(search: Search) -> list[Candidate]:
@@ -150,9 +178,10 @@ def _taking_part(search: Search) -> list[Candidate]:
 class _Sorted:
     """The points in the order of one quantity, and each candidate's worst error from either end."""
 
-    def __init__(self, quantity: Term, value: Doubles, table: Doubles, costs: Doubles, pool: list[Candidate]) -> None:
+    def __init__(self, quantity: Term, rank: float, value: Doubles, table: Doubles, costs: Doubles,
+                 pool: list[Candidate]) -> None:
         order = np.argsort(value, kind="stable")
-        self.quantity, self.pool, self.costs = quantity, pool, costs
+        self.quantity, self.rank, self.pool, self.costs = quantity, rank, pool, costs
         self.value, self.lost = value[order], table[:, order]
         cuts = np.nonzero(self.value[1:] > self.value[:-1])[0] + 1
         self.spots: dict[int, Spot] = {}
@@ -168,7 +197,7 @@ class _Sorted:
         if not self.spots:
             return None
         two = self._two()
-        if two is not None and two.rank < 2.4:
+        if two is not None and two.within:
             return two
         three = self._three()
         found = [p for p in (two, three) if p is not None]
@@ -178,10 +207,11 @@ class _Sorted:
         if len(set(chosen)) == 1:
             return None
         ends = (0, *cuts, self.lost.shape[1])
-        worst = max(float(self.lost[c, a:b].max()) for c, a, b in zip(chosen, ends, ends[1:]))
+        worst = [float(self.lost[c, a:b].max()) for c, a, b in zip(chosen, ends, ends[1:])]
         spots = tuple(self.spots[c] for c in cuts)
-        rank = bits + 0.3 * sum(s.rank for s in spots) + PER_PIECE * (len(cuts) - 1)
-        return Piecewise(self.quantity, spots, tuple(self.pool[c] for c in chosen), 2.0**worst - 1, rank)
+        spent = sum(float(self.costs[c]) for c in chosen)
+        rank = max(worst) + spent + 0.3 * sum(s.rank for s in spots) + self.rank + PER_PIECE * (len(cuts) - 1)
+        return Piecewise(self.quantity, spots, tuple(self.pool[c] for c in chosen), max(worst) < BEYOND, rank)
 
     def _two(self) -> Piecewise | None:
         best: Piecewise | None = None
