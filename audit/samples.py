@@ -17,6 +17,7 @@ from lossmith.audit.subject import Subject
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.points import is_weights, row_samples, scalar_points
+from lossmith.derivations.relations import holds
 from lossmith.derivations.ulp import Array, Format
 
 HARD, SOFT = "hard", "soft"
@@ -76,8 +77,12 @@ def split(subject: Subject, arrays: Mapping[str, Array], parameters: Mapping[str
 
 def elementwise_batches(subject: Subject, fmt: Format, count: int = 2000, seed: int = 0) -> list[Batch]:
     """Every special value against every target of note, then `count` points of `scalar_points`."""
-    drawn = scalar_points(subject.given, count, seed, fmt)
+    relations = subject.unit.given
+    drawn = scalar_points(subject.given, count, seed, fmt, given=relations)
     fixed = specials.crossed(subject.given, fmt)
+    if relations:
+        kept = holds(relations, fixed)
+        fixed = {name: column[kept] for name, column in fixed.items()}
     arrays = {name: np.concatenate([fixed[name], drawn[name]]) for name in drawn}
     return split(subject, arrays, subject.parameters(fmt))
 
