@@ -44,7 +44,7 @@ def _exact(term: Term, point: Mapping[str, float]) -> Fraction:
         "div": lambda: v[0] / v[1], "neg": lambda: -v[0], "abs": lambda: abs(v[0]),
         "pow": lambda: Fraction(v[0] ** int(v[1])),
     }
-    return table[term.op]()
+    return Fraction(table[term.op]())
 
 
 def inside(columns: Columns, arguments: Sequence[Argument], relations: Sequence[Term], fmt: Format) -> Columns:
@@ -293,20 +293,23 @@ def uphill(columns: Columns, errors: Doubles, arguments: Sequence[Argument], rel
     return inside(out, arguments, relations, fmt)
 
 
+LARGEST = 2**1000  # a condition beyond this is this
+
+
 def condition(definition: Term, point: Mapping[str, float], arguments: Sequence[Argument], fmt: Format) -> float:
     """By how many ulp truth moves when one argument moves by half an ulp: the most, at least 1."""
     here = truth_at(definition, point, arguments, fmt)
     unit = Fraction(float(ulp_of(here, fmt)))
-    most = 1.0
+    most = Fraction(1)
     for a in arguments:
         if a.domain.values or not math.isfinite(here):
             continue
         half = Fraction(float(ulp_of(point[a.name], fmt))) / 2
         for way in (half, -half):
             moved = Fraction(point[a.name]) + way
-            if not a.domain.holds(moved):  # type: ignore[arg-type]
+            if not a.domain.holds(moved):  # type: ignore[arg-type]  # an exact number, so that an edge is one
                 continue
             there = balls.truth(definition, {**point, a.name: moved}, fmt, arguments)
             if isinstance(there, float) and math.isfinite(there):
-                most = max(most, float(abs(Fraction(there) - Fraction(here)) / unit))
-    return most
+                most = max(most, min(abs(Fraction(there) - Fraction(here)) / unit, Fraction(LARGEST)))
+    return float(most)

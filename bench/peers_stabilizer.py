@@ -222,16 +222,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--full", action="store_true", help="six times as many points")
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--ours", type=Path, help="a record of bench/stabilizer.py, with the same points")
+    parser.add_argument("--others", type=Path, help="take the others' figures from a record of this script")
     parser.add_argument("--record", action="store_true", help="write bench/records/<date>-stabilizer-peers.*")
     parser.add_argument("--date", default=datetime.date.today().isoformat())
     given = parser.parse_args(arguments)
     effort, peers = fm.FULL if given.full else fm.QUICK, tuple(given.peer or PEERS)
     mine = ours(given.ours)
+    before = json.loads(given.others.read_text(encoding="utf-8"))["items"] if given.others else {}
     table: dict[str, dict[str, Any]] = {}
     lines = [f"{'item':38}" + "".join(f"{p:>14}" for p in (*peers, "lossmith"))]
     print(lines[0])
     for item in items(given.only, given.family)[:: given.every]:
-        row = {p: measured(item, p, effort, given.seed) for p in peers}
+        kept = before.get(item.label, {})
+        row = {p: kept[p] if p in kept else measured(item, p, effort, given.seed) for p in peers}
         table[item.label] = {**row, "lossmith": mine.get(item.label)}
         lines.append(f"{item.label:38}" + "".join(f"{shown(r):>14}" for r in table[item.label].values()))
         print(lines[-1], flush=True)

@@ -171,6 +171,14 @@ def share(records: Sequence[Record], dtype: str, key: str, part: str = "after") 
                for r in records)
 
 
+def harmed(records: Sequence[Record]) -> list[str]:
+    """What came back worse than it was given: beyond the target, and beyond twice the error of the definition."""
+    return [f"{r['name']} {d} ({number(p['before'][k])} to {number(p['after'][k])} {words})"
+            for r in records for d, p in r.get("dtypes", {}).items() if p["after"]
+            for k, words in (("ulp", "raw"), ("excused", "excused"))
+            if p["after"][k] > max(fm.TARGET, 2 * p["before"][k])]
+
+
 def summary(records: Sequence[Record], dtypes: Sequence[str]) -> list[str]:
     total = len(records)
     out = []
@@ -179,6 +187,7 @@ def summary(records: Sequence[Record], dtypes: Sequence[str]) -> list[str]:
             ("ulp", "after"), ("excused", "after"), ("ulp", "before")))
         out.append(f"{dtype}: {raw} of {total} within 16 ulp ({100 * raw / total:.1f} %), {excused} with the condition "
                    f"excused ({100 * excused / total:.1f} %); {before} as written")
+    out.append(f"worse than as written: {', '.join(harmed(records)) or 'none'}")
     seconds = sorted(r["seconds"] or 0.0 for r in records)
     out.append(f"seconds: median {statistics.median(seconds):.2f}, 95 % {seconds[int(0.95 * (total - 1))]:.2f}, "
                f"max {seconds[-1]:.2f}; memory: at most {max(r.get('rss_mib', 0) for r in records)} MiB")
