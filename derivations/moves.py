@@ -9,7 +9,7 @@ from dataclasses import replace as changed
 from lossmith.derivations.match import Rewrite
 from lossmith.derivations.rules import Rule
 from lossmith.derivations.seeds import Seed
-from lossmith.derivations.terms import Term, is_const, make, replace, show, walk
+from lossmith.derivations.terms import Term, is_const, make, rebuild, show, walk
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Move:
         """The same step on another term; None where its source does not occur."""
         if all(t is not self.source for t in walk(term)):
             return None
-        return changed(self, before=term, after=_outside(term, self.source, self.result))
+        return changed(self, before=term, after=outside(term, self.source, self.result))
 
     def inside(self, before: Term, after: Term) -> Move:
         """The same step within one piece of a larger term."""
@@ -73,11 +73,32 @@ def is_choice(term: Term) -> bool:
     return term.args[1] in ready and is_const(term.args[0].args[1])
 
 
-def _outside(term: Term, source: Term, result: Term) -> Term:
+def without_choices(term: Term) -> Term:
+    """The term with every Taylor polynomial replaced by what stands elsewhere."""
+    if all(t.op != "where" for t in walk(term)):
+        return term
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        done[t] = done[t.args[2]] if is_choice(t) else made
+    return done[term]
+
+
+def outside(term: Term, source: Term, result: Term) -> Term:
     """`source` replaced by `result`, but not within Taylor polynomials."""
-    if term is not source and is_choice(term):
-        return make("where", *term.args[:2], _outside(term.args[2], source, result))
-    return replace(term, {source: result})
+    done: dict[Term, Term] = {source: result}
+
+    def go(t: Term) -> Term:
+        found = done.get(t)
+        if found is None:
+            if is_choice(t):
+                found = make("where", *t.args[:2], go(t.args[2]))
+            else:
+                found = rebuild(t, tuple(go(a) for a in t.args)) if t.args else t
+            done[t] = found
+        return found
+
+    return go(term)
 
 
 def from_rewrite(step: Rewrite) -> Move:

@@ -20,6 +20,7 @@ from lossmith.derivations.enclosing import working
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.power_series import BallExpander, Expander, NoSeriesError, Series, balls_of, core
 from lossmith.derivations.remainder import NotAnalyticError, Tail, tail_on
+from lossmith.derivations.separation import NotSeparableError, quantities, separated
 from lossmith.derivations.terms import (
     ONE,
     ZERO,
@@ -50,6 +51,7 @@ RADII = tuple(Fraction(x) for x in ("4", "3", "2", "3/2", "1", "3/4", "1/2", "3/
                                     "1/64", "1/128", "1/256", "1/1024", "1/4096"))  # that a polynomial may hold on
 PIECES = 4  # polynomials that are offered for one format
 U = var("u'")  # the quantity, a name that no argument can have
+SOURCES, QUANTITIES, FEW = 8, 12, 4  # parts of a formula that are tried, quantities for each, arguments of a part
 DIGITS = 25  # of a coefficient that is not rational
 
 
@@ -253,46 +255,91 @@ def points_of(definition: Term, argument: Argument) -> list[Fraction]:
     return [x for x in found if low <= x <= high][:8]
 
 
-def shifted(definition: Term, name: str, point: Fraction) -> Term:
-    """The formula with `name` replaced by point + U."""
-    return replace(definition, {var(name): add(const(point), U)})
+def shifted(definition: Term, argument: Term, point: Fraction) -> Term:
+    """The formula with an argument replaced by point + U."""
+    return replace(definition, {argument: add(const(point), U)})
 
 
 def expansions(definition: Term, arguments: Sequence[Argument], formats: Sequence[str] = ("float64", "float32"),
                ) -> Iterator[Expansion]:
-    """Expansions of an elementwise formula that are worth a branch.
+    """Expansions of an elementwise formula that are worth a branch, of the whole before its parts.
 
-    About points at which the formula itself cancels or has no value. The term holds on the
+    About places at which the formula itself cancels or has no value. The term holds on the
     condition with the remainder that is stated; what lies outside the domain does not matter.
     """
-    used = {name_of(t) for t in leaves(definition)}
-    if len(used) == 1 and definition.sort == "scalar":
-        (name,) = used
-        argument = next((a for a in arguments if a.name == name), None)
-        if argument is not None:
-            for point in points_of(definition, argument):
-                yield from _about(definition, name, point, formats)
-
-
-def _about(definition: Term, name: str, point: Fraction, formats: Sequence[str]) -> Iterator[Expansion]:
-    local = shifted(definition, name, point)
-    if not cancels(local):
+    if definition.sort != "scalar":
         return
-    quantity = sub(var(name), const(point))
-    yield from stated(definition, local, quantity, ONE, formats)
+    covered: set[Term] = set()
+    for source in sources(definition):
+        if source in covered:
+            continue
+        found = False
+        for local in locals_of(source, arguments):
+            for expansion in stated(source, local, formats):
+                found = True
+                yield expansion
+        if found:
+            covered |= set(walk(source))
 
 
-def stated(source: Term, local: Term, quantity: Term, scale: Term, formats: Sequence[str]) -> Iterator[Expansion]:
-    """The pieces of `local`, a formula of U, as expansions of source = scale * local(quantity)."""
+def sources(definition: Term) -> list[Term]:
+    """The whole and, of a formula of several arguments, the parts that may cancel, the largest first."""
+    if len({*leaves(definition)}) < 2:
+        return [definition]
+    parts = [t for t in walk(definition) if t.op in ("add", "sub", "div", "log", "lgamma") and t.sort == "scalar"
+             and 0 < len({*leaves(t)}) <= FEW and t.size > 3]
+    parts.sort(key=lambda t: -t.size)
+    return list(dict.fromkeys([definition, *parts]))[:SOURCES]
+
+
+@dataclass(frozen=True)
+class Local:
+    """scale * formula, a formula of U, is the source wherever U is `quantity`."""
+
+    formula: Term
+    quantity: Term
+    scale: Term
+
+
+def locals_of(source: Term, arguments: Sequence[Argument]) -> list[Local]:
+    """The places about which a source may be expanded, those at which it cancels."""
+    used = list(dict.fromkeys(leaves(source)))
+    if len(used) == 1:
+        argument = next((a for a in arguments if a.name == name_of(used[0])), None)
+        places = points_of(source, argument) if argument is not None else []
+        found = (Local(shifted(source, used[0], x), sub(used[0], const(x)), ONE) for x in places)
+        return [local for local in found if cancels(local.formula)]
+    positive = frozenset(a.name for a in arguments if a.domain.low >= 0)
+    out: list[Local] = []
+    for quantity in list(quantities(source, arguments))[:QUANTITIES]:
+        try:
+            scale, formula = separated(source, quantity, U, positive)
+        except NotSeparableError:
+            continue
+        if formula.size > 1 and cancels(formula):
+            out.append(Local(formula, quantity.u, scale))
+            if len(out) == 2:
+                break
+    return out
+
+
+def stated(source: Term, local: Local, formats: Sequence[str]) -> Iterator[Expansion]:
+    """The polynomials of a local formula as expansions of its source."""
     seen: set[Term] = set()
+    quantity = local.quantity
     for name in formats:
-        for piece in pieces(local, FORMATS[name]):
+        for piece in pieces(local.formula, FORMATS[name]):
             if piece.term in seen:
                 continue
             seen.add(piece.term)
-            term = mul(scale, replace(piece.term, {U: quantity}))
+            term = product(local.scale, replace(piece.term, {U: quantity}))
             condition = make("le", make("abs", quantity), const(piece.radius))
             yield Expansion(source, term, condition, quantity, piece.radius, piece.order, piece.length, piece.remainder)
+
+
+def product(scale: Term, piece: Term) -> Term:
+    """scale * piece, the power of u in front last: y (u (u P)) neither overflows nor vanishes early."""
+    return mul(scale, piece) if scale.op != "div" or scale.args[0] is not ONE else div(piece, scale.args[1])
 
 
 def cancels(local: Term) -> bool:
@@ -335,7 +382,7 @@ def limit_at(definition: Term, argument: str, value: Fraction | int, arguments: 
     Two-sided, of finite limits only. What the coefficients need of other arguments (that they are
     positive) is read off their domains.
     """
-    local = shifted(definition, argument, Fraction(value))
+    local = shifted(definition, var(argument), Fraction(value))
     positive = frozenset(a.name for a in arguments if a.domain.low >= 0)
     others = [name_of(t) for t in leaves(local) if t is not U]
     sample = {n: _inside(next((a for a in arguments if a.name == n), None), i) for i, n in enumerate(others)}
