@@ -89,6 +89,7 @@ class Derivation:
     policies: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     symbols: Mapping[str, str] | None = None
+    given: tuple[Term, ...] = ()  # relations between the arguments, which the form relies on
 
     @property
     def of(self) -> str:

@@ -131,7 +131,7 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
             form = dataclasses.replace(form, term=made)
     return Derivation(unit.name, unit.title, order, arguments, definition, tuple(steps), form,
                       enclosed(form.definition, _exact(form.term, steps, arguments), arguments, unit.shape == "row",
-                               unit.given), unit.policies, tuple(r.text for r in unit.references))
+                               unit.given), unit.policies, tuple(r.text for r in unit.references), given=unit.given)
 
 
 def _exact(term: Term, steps: Sequence[Step], arguments: tuple[Argument, ...]) -> Term:

@@ -54,6 +54,7 @@ def _arguments(chain: Chain) -> str:
     style = MathmlStyle()
     said = [_math(style.symbol(a.name, "k" if a.axis == "class" else "").text) + " " + escape(words.domain_words(a))
             for a in chain.arguments]
+    said += [_math(mathml(r)) for r in words.relations(chain)]
     said += [escape(f"{name}: {value}") for name, value in chain.policies]
     return f"<p>{', '.join(said)}.</p>" if said else ""
 

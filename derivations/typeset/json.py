@@ -29,6 +29,7 @@ def derivation_json(chain: Chain) -> dict[str, Any]:
              "default": a.default}
             for a in chain.arguments
         ],
+        "where": [show(r) for r in words.relations(chain)],
         "policies": dict(chain.policies),
         "definition": _term(chain.definition, chain),
         "steps": [_step(step, chain) for step in chain.steps],
@@ -61,7 +62,14 @@ def _form(chain: Chain) -> dict[str, Any] | None:
     form = chain.form
     if form is None:
         return None
-    judged = {"verdict": form.verdict, "remaining": form.remaining, "error": _error(form.error)}
+    judged = {
+        "verdict": form.verdict,
+        "remaining": form.remaining,
+        "error": _error(form.error),
+        "errors": [_error(e) for e in form.errors],
+        "before": _error(form.before),
+        "condition": _number(form.condition),
+    }
     return {**_term(form.term, chain), **judged}
 
 
@@ -72,5 +80,9 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 def _error(error: Measurement | None) -> dict[str, Any] | None:
     if error is None:
         return None
-    ulp = error.ulp if math.isfinite(error.ulp) else str(error.ulp)
-    return {"dtype": error.dtype, "ulp": ulp, "where": error.where, "points": error.points}
+    return {"dtype": error.dtype, "ulp": _number(error.ulp), "where": error.where, "points": error.points}
+
+
+def _number(value: float | None) -> float | str | None:
+    """A number as JSON has it; an infinite one as text."""
+    return value if value is None or math.isfinite(value) else str(value)

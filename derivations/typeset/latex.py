@@ -9,7 +9,7 @@ from lossmith.derivations.derivation import Measurement, Order
 from lossmith.derivations.typeset import numbers, words
 from lossmith.derivations.typeset.chain import Chain, Line, all_terms, opens
 from lossmith.derivations.typeset.naming import used_in
-from lossmith.derivations.typeset.notation import LatexStyle, escape
+from lossmith.derivations.typeset.notation import LatexStyle, escape, latex
 from lossmith.derivations.typeset.setter import LONGEST, Setter, set_lines, setter_for, symbols_of
 
 NOTEBOOK = 90.0  # characters of a line in a notebook
@@ -109,6 +109,7 @@ def _arguments(chain: Chain) -> str:
         + (f" ({escape(a.meaning)})" if a.meaning and a.meaning not in words.domain_words(a) else "")
         for a in chain.arguments
     ]
+    said += [f"${latex(r, symbols=symbols_of(chain))}$" for r in words.relations(chain)]
     return f"{', '.join(said)}." if said else ""
 
 

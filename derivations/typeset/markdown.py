@@ -10,7 +10,7 @@ from lossmith.derivations.typeset import numbers, words
 from lossmith.derivations.typeset.chain import Chain, Line, all_terms, lines_of, step_lines
 from lossmith.derivations.typeset.latex import aligned_rows, case_row, quantity, reason
 from lossmith.derivations.typeset.naming import used_in
-from lossmith.derivations.typeset.notation import LatexStyle
+from lossmith.derivations.typeset.notation import LatexStyle, latex
 from lossmith.derivations.typeset.setter import Setter, set_lines, setter_for, symbols_of
 
 LONGEST = 80.0
@@ -71,7 +71,9 @@ def _arguments(chain: Chain) -> str:
         f"| {escape(words.domain_words(a))} |"
         for a in chain.arguments
     ]
-    return "| argument | meaning | domain |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    given = [inline(latex(r, symbols=symbols_of(chain))) for r in words.relations(chain)]
+    where = f"\nWhere {', '.join(given)}.\n" if given else ""
+    return "| argument | meaning | domain |\n|---|---|---|\n" + "\n".join(rows) + "\n" + where
 
 
 def _policies(chain: Chain) -> str:

@@ -137,6 +137,7 @@ def _heading(chain: Chain, width: int) -> Iterator[_Row]:
 def _head(chain: Chain) -> str:
     parts = [words.quantity_words(chain.order)] if chain.order else []
     parts += [f"{a.name}{'_k' if a.axis == 'class' else ''} {words.domain_words(a)}" for a in chain.arguments]
+    parts += [text(relation) for relation in words.relations(chain)]
     dtypes = [line.error.dtype for line in lines_of(chain) if line.error is not None]
     if dtypes:
         parts.append(f"worst {dtypes[0]} error in ulp")

@@ -69,6 +69,12 @@ def quantity_words(order: Order) -> str:
     return f"second derivative by {' and '.join(dict.fromkeys(order))}"
 
 
+def relations(chain: object) -> tuple[Term, ...]:
+    """What holds between the arguments; an identity has none."""
+    found: tuple[Term, ...] = getattr(chain, "given", ())
+    return found
+
+
 def domain_words(argument: Argument) -> str:
     """What is known of an argument, as a sentence would say it: `real or infinite`, `in [0, 1]`."""
     text = str(argument.domain)
