@@ -72,7 +72,7 @@ def _unit(name: str, entry: Mapping[str, Any]) -> Unit:
 def chain(unit: Unit) -> Made:
     """Loss and gradients derived, and lowered to one kernel."""
     start = time.perf_counter()
-    orders = [(), *((a.name,) for a in unit.arguments if a.differentiable)]
+    orders = [(), *((a.name,) for a in unit.arguments if a.differentiable and a.role == "input")]
     found = [derive(unit, order) for order in orders]
     kernel = lower.kernel_of(unit.name, found)
     seconds = time.perf_counter() - start

@@ -101,6 +101,9 @@ class _Parts:
             return self._power(t.args[0], 1, 0)
         if t.op == "exp_diff" and _of_one_row(t.args[1], t.args[0]):
             return self._power(t.args[1], 0, 1)
+        if t.op == "exp_diff" and t.args[1].op == "peak" and (own := _one_row(t.args[1])) is not None:
+            # exp(b - m) = exp(b - a) exp(a - m) for the row a of the peak m
+            return self.take(node("exp_diff", (t.args[0], own))) and self._power(t.args[1], 0, 1)
         if any(n.op in REDUCTIONS for n in walk(t)):
             return False
         self.weight = t if self.weight is ONE else node("absorb", (self.weight, t))
@@ -116,7 +119,13 @@ class _Parts:
 
 
 def _of_one_row(peak: Term, a: Term) -> bool:
-    return peak.op == "peak" and [b for b in peak.args if b.sort == "row"] == [a]
+    return peak.op == "peak" and _one_row(peak) is a
+
+
+def _one_row(peak: Term) -> Term | None:
+    """The row that a peak is of, if it is of one."""
+    rows = [b for b in peak.args if b.sort == "row"]
+    return rows[0] if len(rows) == 1 else None
 
 
 @dataclass

@@ -230,6 +230,8 @@ def power(a: Anchored, b: Anchored) -> Anchored:
     if a.kind == 0 and b.kind == 0:
         if a.anchor == 1 and _small(a.rest):
             return exp(mul(b, inexact(a.rest.log1p())))
+        if a.sign is None and b.sign == 1:  # a negative base has no power: what there is of it lies above zero
+            return inexact((a.ball.upper() ** b.ball).union(arb(0)))
         return inexact(a.ball ** b.ball)
     return exp(mul(b, log(a)))
 
@@ -310,6 +312,13 @@ def erfcx_ball(a: Ball) -> Ball:
     if a > 2:
         return (a * a).hypgeom_u(arb(0.5), arb(0.5)) / arb.pi().sqrt()
     return (a * a).exp() * a.erfc()
+
+
+def lgamma(a: Anchored) -> Anchored:
+    if a.kind != 0:
+        return INF if a.kind == 1 else NAN
+    pole = a.exact and a.anchor.q == 1 and a.anchor <= 0
+    return INF if pole else inexact(lgamma_ball(a.ball))
 
 
 def log1pmx(a: Anchored) -> Anchored:
@@ -473,10 +482,12 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "atanh": _function("atanh", NAN, NAN, {1: INF, -1: NEG_INF}),
     "sin": _function("sin", NAN, NAN), "cos": _function("cos", NAN, NAN), "tan": _function("tan", NAN, NAN),
     "asin": _function("asin", NAN, NAN), "acos": _function("acos", NAN, NAN),
-    "lgamma": _function("lgamma", INF, NAN, {0: INF}, lgamma_ball),
+    "lgamma": lgamma,
     "digamma": _function("digamma", INF, NAN),
     "sigmoid": sigmoid, "softplus": softplus, "logaddexp": logaddexp, "xlogy": xlogy, "log1pmx": log1pmx,
     "expm1mx": expm1mx, "clip": clip, "clip_through": clip, "absorb": absorb, "gap": gap, "exp_diff": exp_diff,
+    "exp_prod": lambda a, b: exp(mul(a, b)), "exp_quot": lambda a, b: exp(div(a, b)),
+    "pow1p": lambda a, b: power(add(ONE, a), b),
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: negation(_less(b, a)),
     "ge": lambda a, b: negation(_less(a, b)), "eq": _equal, "ne": lambda a, b: negation(_equal(a, b)),
     "and": both, "or": lambda a, b: negation(both(negation(a), negation(b))), "not": negation,

@@ -85,6 +85,7 @@ class Algebra:
                     kept.remove(base)
                     exponents.append(log)
             kept, exponents = self._pushed(kept, exponents)
+            kept, exponents = self._weighed(kept, exponents)
             joined = self.exp(self.add(*exponents))
             for f in factors(joined):
                 if f.op == "num":
@@ -110,6 +111,23 @@ class Algebra:
             total = self.sub(total, share)
             out.append(self.sum(self.mul(base.args[0], self.exp(share))))
         return (out, [total]) if len(out) == len(kept) and out != kept else (kept, exponents)
+
+    def _weighed(self, kept: list[Expr], exponents: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+        """w exp(b - lse(b + log w)): the weight joins the exponent, where it makes a softmax of it."""
+        weights = self._weights(self.add(*exponents))
+        joined = [k for k in kept if self.log(k) in weights] if weights else []
+        return [k for k in kept if k not in joined], [*exponents, *(self.log(k) for k in joined)]
+
+    def _weights(self, exponent: Expr) -> list[Expr]:
+        """The logarithms in the arguments of the log-sum-exps that an exponent subtracts, also at its labels."""
+        found: list[Expr] = []
+        for t in terms_of(exponent):
+            c, lse = coefficient(t)
+            if lse.op == "lse" and c < 0:
+                rows = [n for a in lse.args for n in terms_of(a) if n.op == "log"]
+                labels = dict.fromkeys(n.name for n in x.walk(exponent) if n.op == "at")
+                found += rows + [self.at(n, y) for n in rows for y in labels]
+        return found
 
     def _share_of(self, base: Expr, exponent: Expr) -> Expr | None:
         """-n lse(a), a part of the exponent, where the body of a sum holds exp(n a)."""
@@ -174,9 +192,10 @@ class Algebra:
     def exp(self, a: Expr) -> Expr:
         """exp of a sum; a logarithm in it leaves as a factor."""
         out, rest = list[Expr](), list[Expr]()
+        weights = self._weights(a)
         for t in terms_of(a):
             c, r = coefficient(t)
-            if r.op == "log" and c.denominator == 1:
+            if r.op == "log" and c.denominator == 1 and t not in weights:
                 out.append(self.pow(r.args[0], num(c)))
             else:
                 rest.append(t)
@@ -236,9 +255,19 @@ class Algebra:
             return self.nonnegative(e.args[1])
         if e.op == "fn" and e.name == "max":
             return any(self.nonnegative(a) for a in e.args)
+        if e.op == "add" and self._complement(e):
+            return True
         if e.op in ("add", "mul", "sum", "at") or (e.op == "fn" and e.name in ("min",)):
             return all(self.nonnegative(a) for a in e.args)
         return e.op == "pow" and self.nonnegative(e.args[0])
+
+    def _complement(self, e: Expr) -> bool:
+        """Whether e is c - p for an input p that is at most c: non-negative, though its terms differ in sign."""
+        if len(e.args) != 2 or e.args[0].op != "num":
+            return False
+        c, leaf = coefficient(e.args[1])
+        return c < 0 and leaf.op == "leaf" and leaf.term.op in ("row", "var") and (
+            self._domain(leaf.term).high * -c <= x.value(e.args[0]))
 
     def _domain(self, leaf: Term) -> Domain:
         from lossmith.derivations.domains import EXTENDED
@@ -265,7 +294,7 @@ class Algebra:
             if f.op == "onehot":
                 return self.at(self.mul(*(g for g in body.args if g is not f)), f.name)
         for f in body.args:
-            if f.op == "add" and f.sort == "row":
+            if f.op == "add" and f.sort == "row" and not self._complement(f):
                 others = [g for g in body.args if g is not f]
                 return self.add(*(self.sum(self.mul(*others, t)) for t in f.args))
         scalars = [f for f in body.args if f.sort == "scalar"]

@@ -8,26 +8,51 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lossmith.derivations.derivation import Evidence, Measurement, Order, StableForm, Step
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.rows import divergence
+from lossmith.derivations.rows import nearness
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.elementwise import machine_row, stabilize_part
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
-from lossmith.derivations.rows.licence import one_sum, unit_sums
+from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
+from lossmith.derivations.rows.nearness import near_equality
+from lossmith.derivations.rows.keeping import kept_differences, masked, weighed
 from lossmith.derivations.rows.rewriter import Rewriter
 from lossmith.derivations.rows.shape import reduces, separable
 from lossmith.derivations.rows.signs import may_cancel
-from lossmith.derivations.terms import FUNCTIONS, NAMED, Term, name_of, node, replace, show, walk
+from lossmith.derivations.terms import (
+    FUNCTIONS,
+    NAMED,
+    ONE,
+    Term,
+    make,
+    name_of,
+    node,
+    replace,
+    show,
+    sub,
+    walk,
+)
 
 # What has a better form than its meaning, whatever the rows that were drawn say: squares underflow.
 STEEP = frozenset({"sigmoid", "softplus", "logaddexp", "pow"})
 TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second derivative
+
+
+# What rounding would lose before it is read: rule, change, reason in words and in LaTeX.
+KEPT = (
+    ("mask", masked, "a class of weight 0 is not there, however large its exponent",
+     r"0 \cdot e^{a} = 0"),
+    ("weigh", weighed, "the weight multiplies; its logarithm only decides which class is the largest",
+     r"e^{b + \log w - m} = w\, e^{b - m}"),
+    ("keep-difference", kept_differences, "the rounding of the difference is put back",
+     r"e^{a - b} \text{, the rounding of } a - b \text{ put back}"),
+)
 
 
 @dataclass
@@ -70,17 +95,40 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
     `form.remaining` names what may still cancel.
     """
     dtype = "float32" if "float32" in dtypes or not dtypes else dtypes[0]
-    path = Path(tuple(arguments), definition, definition)
-    if separable(definition):
-        _bodies(path, order)
-    else:
-        _algebraic(path, order)
+    path = _chosen(tuple(arguments), definition, order, dtype)
+    return _measured(path, dtype), _form(path, order, dtype)
+
+
+def _chosen(arguments: tuple[Argument, ...], definition: Term, order: Order, dtype: str) -> Path:
+    """The path to the form with the least error, of the ways that fit the formula; the first one that is good."""
+    tried: list[tuple[tuple[float, float], int, Path]] = []
+    for way in _ways(definition):
+        path = Path(arguments, definition, definition)
+        way(path, order)
+        _kept(path)
+        error, excused = measure(path.term, path.definition, arguments, dtype, TARGETS[min(len(order), 2)])
+        tried.append(((round(math.log2(1 + min(excused.ulp, 1e60))), error.ulp), len(tried), path))
+        if excused.ulp <= TARGETS[min(len(order), 2)]:
+            break
+    return min(tried, key=lambda t: t[:2])[2]
+
+
+def _ways(definition: Term) -> list[Callable[[Path, Order], None]]:
+    if separable(definition) and (definition.sort == "scalar" or not reduces(definition)):
+        return [_bodies]
+    return [_algebraic, _as_written]
+
+
+def _kept(path: Path) -> None:
+    """What the finished form needs beside being accurate on paper."""
+    for rule, change, reason, latex in KEPT:
+        made = change(path.term, path.arguments)
+        path.move(rule, made, path.term, made, reason, latex)
     safe = guard(path.term, path.arguments)
     path.move("absorb-infinity", safe, path.term, safe,
               "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit",
               r"0 \cdot \infty = 0 \text{, the limit}", "one factor can be 0 where the other is infinite",
               Evidence("proved", "the products agree wherever both factors are finite"))
-    return _measured(path, dtype), _form(path, order, dtype)
 
 
 def _measured(path: Path, dtype: str) -> tuple[Step, ...]:
@@ -129,7 +177,7 @@ def _algebraic(path: Path, order: Order) -> None:
                   r.rule.condition)
     path.move("as-computed", final, path.term, final, "in the operations of the machine", r"\text{as computed}")
     for body, form in dict(rewriter.divergences).items():
-        path.move("near-equality", replace(path.term, {body: form}), body, form, divergence.REASON, divergence.LATEX)
+        path.move("near-equality", replace(path.term, {body: form}), body, form, nearness.REASON, nearness.LATEX)
     bodies = _elementwise_bodies(path.term)
     if bodies and not _holds(path, order):
         for body in bodies:
@@ -182,6 +230,7 @@ def _polish(path: Path, part: Term, order: Order) -> None:
 def _bodies(path: Path, order: Order) -> None:
     """Plain sums: one sum, the licence of unit sums where terms would cancel, then each body."""
     if path.term.sort == "scalar" and reduces(path.term):
+        _whole_sum(path)
         merged = one_sum(path.term)
         if merged is not None:
             path.move("one-sum", merged, path.term, merged, "sums over the same classes are one sum",
@@ -199,9 +248,52 @@ def _bodies(path: Path, order: Order) -> None:
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 
 
+def _as_written(path: Path, order: Order) -> None:
+    """The formula as it was written, each sum's body by itself, and what stands around the sums by itself."""
+    for t in [t for t in walk(path.term) if t.op == "log" and t.args[0].op == "sum"]:
+        found = unit_constant(sub(t.args[0], ONE), path.arguments)
+        if found is not None and len(found.names) == 2:
+            _assume_units(path, t, make("log1p", node("sum", (found.body,))), found)
+    done = _near(path)
+    for body in [b for b in _inner_bodies(path.term) if b not in done]:
+        _polish(path, body, order)
+    whole = machine_row(path.term)
+    path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
+
+
+def _inner_bodies(term: Term) -> list[Term]:
+    """The bodies of the sums that hold no other reduction and are worth a search."""
+    return [t.args[0] for t in walk(term) if t.op == "sum" and t.args[0].args and not reduces(t.args[0])]
+
+
+def _whole_sum(path: Path) -> None:
+    """A constant less a sum, as one sum of what the declared unit sums make of the two."""
+    found = unit_constant(path.term, path.arguments)
+    if found is not None:
+        _assume_units(path, path.term, node("sum", (found.body,)), found)
+
+
+def _assume_units(path: Path, source: Term, result: Term, found: UnitSums) -> None:
+    told = " = ".join(f"sum({n})" for n in found.names) + " = 1"
+    path.assume("unit-sums", replace(path.term, {source: result}), source, result,
+                f"the constant goes into the sum as {found.added}: no term cancels against another then", found.latex,
+                told)
+    path.remarks.append(f"uses {told}: where it fails by rounding, the value differs by as much")
+
+
+def _near(path: Path) -> set[Term]:
+    """Expand logarithms near equality wherever their linear parts cancel; the bodies that are stable then."""
+    done: set[Term] = set()
+    for body in _inner_bodies(path.term):
+        close = near_equality(body)
+        if close is not None:
+            path.move("near-equality", replace(path.term, {body: close}), body, close, nearness.REASON, nearness.LATEX)
+            done.add(close)
+    return done
+
+
 def _licensed(path: Path) -> set[Term]:
     """Use unit sums where a body would cancel; returns the bodies that are stable then."""
-    done: set[Term] = set()
     for total in [t for t in walk(path.term) if t.op == "sum"]:
         found = unit_sums(total.args[0], path.arguments)
         if found is None:
@@ -212,11 +304,7 @@ def _licensed(path: Path) -> set[Term]:
                     f"{found.added}, whose sum is zero, is added: every term is then non-negative, and zero only "
                     f"where {' = '.join(found.names)}", found.latex, told)
         path.remarks.append(f"uses {told}: where it fails by rounding, the value differs by as much")
-        if found.stable is not None:
-            path.move("near-equality", replace(path.term, {found.body: found.stable}), found.body, found.stable,
-                      divergence.REASON, divergence.LATEX)
-            done.add(found.stable)
-    return done
+    return _near(path)
 
 
 def _along_tangents(path: Path, order: Order) -> None:

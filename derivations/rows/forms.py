@@ -10,14 +10,19 @@ from lossmith.derivations.rows.expr import Expr, to_term
 from lossmith.derivations.terms import ONE, Term, add, div, make, neg, node, sub
 
 
+def element(a: Expr) -> Term:
+    """An argument of a log-sum-exp, or its element at a label."""
+    return to_term(a)
+
+
 def peak(lse: Expr) -> Term:
     """The largest argument of a log-sum-exp."""
-    return node("peak", tuple(to_term(a) for a in lse.args))
+    return node("peak", tuple(element(a) for a in lse.args))
 
 
 def rest(lse: Expr) -> Term:
     """The sum of exp(a - peak) over all arguments but one that attains the peak."""
-    return node("rest", tuple(to_term(a) for a in lse.args))
+    return node("rest", tuple(element(a) for a in lse.args))
 
 
 def tail(lse: Expr) -> Term:
@@ -27,12 +32,12 @@ def tail(lse: Expr) -> Term:
 
 def gap(a: Expr, lse: Expr) -> Term:
     """How far the argument a lies below the peak: never negative."""
-    return node("gap", (peak(lse), to_term(a)))
+    return node("gap", (peak(lse), element(a)))
 
 
 def share(a: Expr, lse: Expr) -> Term:
     """exp(a - lse): the softmax at a."""
-    return div(node("exp_diff", (to_term(a), peak(lse))), add(ONE, rest(lse)))
+    return div(node("exp_diff", (element(a), peak(lse))), add(ONE, rest(lse)))
 
 
 def others(a: Expr, lse: Expr) -> Term:

@@ -10,12 +10,13 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import reduce
 
+import numpy as np
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.partial import partial
-from lossmith.derivations.rows import divergence
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.shape import reduces
 from lossmith.derivations.rows.signs import sign
@@ -23,6 +24,7 @@ from lossmith.derivations.terms import (
     ONE,
     Term,
     add,
+    const,
     div,
     is_const,
     leaves,
@@ -30,9 +32,11 @@ from lossmith.derivations.terms import (
     name_of,
     neg,
     node,
+    number,
     replace,
     show,
     sub,
+    walk,
 )
 
 TRIES = 200
@@ -46,7 +50,6 @@ class UnitSums:
     names: tuple[str, ...]
     added: str
     latex: str
-    stable: Term | None
 
 
 def unit_sums(body: Term, arguments: Sequence[Argument]) -> UnitSums | None:
@@ -66,7 +69,7 @@ def unit_sums(body: Term, arguments: Sequence[Argument]) -> UnitSums | None:
             names = (name_of(p), name_of(q))
             shown = show(neg(zero) if slope is not ONE else sub(q, p))
             latex = rf"\textstyle\sum_k ({names[1]}_k - {names[0]}_k) = 0"
-            return UnitSums(made, names, shown, latex, _divergence(made, slope, p, q, arguments))
+            return UnitSums(made, names, shown, latex)
     return None
 
 
@@ -83,19 +86,51 @@ def _slope(body: Term, p: Term, q: Term, arguments: Sequence[Argument]) -> Term 
     return by_p
 
 
-def _divergence(body: Term, slope: Term, p: Term, q: Term, arguments: Sequence[Argument]) -> Term | None:
-    """The stable form of the body if it is a multiple of w log(w/q) - w + q, whichever way it was written."""
-    algebra = Algebra(arguments)
-    for w, other, k in ((p, q, slope), (q, p, neg(slope))):
-        if algebra.read(mul(k, divergence.written(w, other))) is algebra.read(body):
-            return mul(k, divergence.stable(w, other, None))
+def unit_constant(term: Term, arguments: Sequence[Argument]) -> UnitSums | None:
+    """K - sum f as one sum: K is put into it as a combination of rows that sum to one, if no term cancels then.
+
+    Of two rows, the combination that takes the tangent plane at equality away; of one, K of it.
+    """
+    sums: list[Term] = []
+    rest: list[Term] = []
+    if term.sort != "scalar" or not _collect(term, ONE, sums, rest) or not sums or not rest:
+        return None
+    whole = Algebra(arguments).normal(reduce(add, rest))
+    body = reduce(add, sums)
+    units = _units(body, arguments)
+    if not is_const(whole) or is_const(whole, 0) or any(n.op == "at" for n in walk(body)):
+        return None
+    for names in (*itertools.combinations(units, 2), *((u,) for u in units)):
+        zero = _combination(body, number(whole), names, arguments)
+        if zero is not None and (_nonnegative(add(body, zero), *names) or _nonnegative(neg(add(body, zero)), *names)):
+            latex = " = ".join(rf"\textstyle\sum_k {name_of(u)}_k" for u in names) + " = 1"
+            return UnitSums(add(body, zero), tuple(name_of(u) for u in names), show(zero), latex)
     return None
 
 
-def _nonnegative(body: Term, p: Term, q: Term) -> bool:
+def _units(body: Term, arguments: Sequence[Argument]) -> list[Term]:
+    """The rows in a body that are declared to sum to one, where it has no others."""
+    unit = {a.name for a in arguments if a.domain.unit_sum}
+    used = list(dict.fromkeys(t for t in leaves(body) if t.op == "row"))
+    return used if all(name_of(t) in unit for t in used) else []
+
+
+def _combination(body: Term, total: Fraction, rows: Sequence[Term], arguments: Sequence[Argument]) -> Term | None:
+    """a p + b q, a + b = total, such that body + a p + b q is zero to second order at p = q; or total * p."""
+    if len(rows) == 1:
+        return mul(const(total), rows[0])
+    algebra = Algebra(arguments)
+    slopes = [algebra.normal(replace(partial(body, leaf), {rows[1]: rows[0]})) for leaf in rows]
+    if not all(is_const(s) for s in slopes) or sum(number(s) for s in slopes) != -total:
+        return None
+    return add(mul(neg(slopes[0]), rows[0]), mul(neg(slopes[1]), rows[1]))
+
+
+def _nonnegative(body: Term, *rows: Term) -> bool:
     rng = random.Random(3)
-    env = {name_of(t): [rng.uniform(0.001, 0.999) for _ in range(TRIES)] for t in (p, q)}
-    return bool((evaluate(body, env) > -1e-12).all())
+    env = {name_of(t): [rng.uniform(0.001, 0.999) for _ in range(TRIES)] for t in rows}
+    with np.errstate(all="ignore"):
+        return bool((evaluate(body, env) > -1e-12).all())
 
 
 def one_sum(term: Term) -> Term | None:

@@ -12,16 +12,22 @@ from lossmith.derivations.rows.expr import ONE, Expr, coefficient, factors, term
 
 def softmax_power(e: Expr, algebra: Algebra) -> tuple[Expr, Expr, int] | None:
     """(a, L, n) where e = exp(n (a - L)), a (or its element at a label) being an argument of L, n >= 1."""
+    found = softmax_root(e, algebra)
+    return (found[0], found[1], int(found[2])) if found is not None and found[2].denominator == 1 else None
+
+
+def softmax_root(e: Expr, algebra: Algebra) -> tuple[Expr, Expr, Fraction] | None:
+    """(a, L, n) where e = exp(n (a - L)), a (or its element at a label) being an argument of L, n >= 1 rational."""
     if e.op != "exp":
         return None
     for t in terms_of(e.args[0]):
         c, lse = coefficient(t)
-        if lse.op == "lse" and c < 0 and c.denominator == 1:
+        if lse.op == "lse" and c <= -1:
             others = algebra.add(*(o for o in terms_of(e.args[0]) if o is not t))
             a = algebra.mul(x.num(1 / -c), others) if others.op != "add" else algebra.add(
                 *(algebra.mul(x.num(1 / -c), o) for o in others.args))
             if is_argument(a, lse, algebra):
-                return a, lse, int(-c)
+                return a, lse, -c
     return None
 
 

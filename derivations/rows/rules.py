@@ -22,11 +22,14 @@ from lossmith.derivations.rows.recognise import (
     negative,
     size,
     softmax_power,
+    softmax_root,
     weight,
     weight_candidates,
     without,
 )
+from lossmith.derivations.terms import ONE as ONE_TERM
 from lossmith.derivations.terms import (
+    COUNT,
     HALF,
     POSITION,
     Term,
@@ -38,12 +41,14 @@ from lossmith.derivations.terms import (
     mul,
     neg,
     node,
+    power,
     sub,
 )
 
 # The root of the smallest normal number of float32: nothing divided by more than this overflows.
 SMALL = const(Fraction(1, 2**63))
 QUARTER = const(Fraction(1, 4))
+LARGEST_ROOT = Fraction(3)  # a power this large of a rounded share loses as many roundings
 
 
 class Holes(Protocol):
@@ -137,6 +142,21 @@ def complement(e: Expr, h: Holes) -> Term | None:
             a = without(t, f, h.algebra) if f.op == "exp" else ZERO
             if a is not ZERO and h.algebra.add(h.algebra.sub(e, t), a) is ZERO:
                 return _scaled_expm1(a, f, h)
+    return _exponential_difference(e, h)
+
+
+def _exponential_difference(e: Expr, h: Holes) -> Term | None:
+    """A exp(u) - A exp(v) -> A exp(v) (exp(u - v) - 1), where the quotient is a softmax."""
+    if len(e.args) != 2:
+        return None
+    algebra = h.algebra
+    for t, other in (e.args, e.args[::-1]):
+        for f in (f for f in factors(t) if f.op == "exp"):
+            for g in (g for g in factors(other) if g.op == "exp"):
+                ratio = algebra.mul(f, algebra.pow(g, x.num(-1)))
+                a = without(t, f, algebra)
+                if is_softmax(ratio, algebra) and algebra.add(without(other, g, algebra), a) is ZERO:
+                    return _scaled_expm1(algebra.mul(a, g), ratio, h)
     return None
 
 
@@ -256,15 +276,50 @@ def centre(e: Expr, h: Holes) -> Term | None:
     algebra = h.algebra
     pairs = [pair for t in e.args for pair in _means(t, e, algebra)]
     if not pairs:
-        return None
+        return _centre_plain(e, h)
     (lse, outer), left, a = pairs[0][0], e, ZERO
     for key, scale, one, mean in pairs:
         if key == (lse, outer):  # with one softmax, one mean of the sum
             part = algebra.mul(x.num(scale), one)
             a, left = algebra.add(a, part), algebra.add(left, mean, algebra.neg(algebra.mul(outer, part)))
     share, element = forms.share(lse.args[0], lse), h.hole(a)
-    apart = sub(element, node("sum", (mul(share, element),)))
+    apart = node("gap", (element, node("sum", (mul(share, element),))))
     return add(mul(h.hole(outer), sub(apart, node("sum", (mul(share, apart),)))), h.hole(left))
+
+
+def unit_share(e: Expr, h: Holes) -> Term | None:
+    """c - c sum(p g) -> c sum(p (1 - g)), p being a softmax: it sums to one."""
+    if e.op != "add" or e.sort != "scalar":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        for f in (f for f in factors(t) if f.op == "sum"):
+            c = without(t, f, algebra)
+            left = algebra.add(algebra.sub(e, t), c)
+            for p in factors(f.args[0]) if size(left) < size(e) - 1 else ():
+                found = softmax_root(p, algebra)
+                if found is None or len(found[1].args) != 1 or found[0] is not found[1].args[0]:
+                    continue
+                one = algebra.exp(algebra.sub(found[0], found[1]))
+                g = algebra.mul(f.args[0], algebra.pow(one, x.num(-1)))
+                lacking = node("sum", (mul(h.hole(one), h.hole(algebra.sub(ONE, g))),))
+                return add(mul(h.hole(algebra.neg(c)), lacking), h.hole(left))
+    return None
+
+
+def _centre_plain(e: Expr, h: Holes) -> Term | None:
+    """c a_k - c sum(a) / C: the same with equal shares."""
+    algebra = h.algebra
+    for t in e.args:
+        for f in (f for f in factors(t) if f.op == "sum"):
+            c = algebra.neg(algebra.mul(x.COUNT, without(t, f, algebra)))
+            here = algebra.mul(c, f.args[0])
+            if here in e.args:
+                element = h.hole(f.args[0])
+                apart = sub(element, div(node("sum", (element,)), COUNT))
+                left = algebra.sub(algebra.sub(e, t), here)
+                return add(mul(h.hole(c), sub(apart, div(node("sum", (apart,)), COUNT))), h.hole(left))
+    return None
 
 
 def _means(t: Expr, e: Expr, algebra: Algebra) -> list[tuple[tuple[Expr, Expr], Fraction, Expr, Expr]]:
@@ -272,7 +327,7 @@ def _means(t: Expr, e: Expr, algebra: Algebra) -> list[tuple[tuple[Expr, Expr], 
     out = []
     for f in factors(t):
         for p in factors(f.args[0]) if f.op == "sum" else ():
-            found = softmax_power(p, algebra)
+            found = softmax_root(p, algebra)
             if found is None or len(found[1].args) != 1 or found[0] is not found[1].args[0]:
                 continue
             one = algebra.exp(algebra.sub(found[0], found[1]))
@@ -415,7 +470,7 @@ def share(e: Expr, h: Holes) -> Term | None:
     """exp(a - L) -> exp(a - peak) / (1 + rest), the rounding of the difference put back."""
     found = softmax_power(e, h.algebra)
     if found is None:
-        return _share_beside(e, h)
+        return _share_unweighted(e, h) or _share_beside(e, h)
     a, lse, n = found
     one = forms.share(a, lse)
     out = one
@@ -424,20 +479,55 @@ def share(e: Expr, h: Holes) -> Term | None:
     return out
 
 
+def _share_unweighted(e: Expr, h: Holes) -> Term | None:
+    """exp(b - L), L holding b + log(w) or b + c onehot(y): the softmax without its weight."""
+    for t in terms_of(e.args[0]) if e.op == "exp" else ():
+        c, lse = coefficient(t)
+        b = h.algebra.sub(e.args[0], t)
+        if lse.op == "lse" and c == -1 and b is not ZERO:
+            for a in lse.args:
+                more = h.algebra.sub(a, b)
+                if a.sort == b.sort and all(n.op == "log" or any(f.op == "onehot" for f in factors(n))
+                                            for n in terms_of(more)):
+                    return div(node("exp_diff", (forms.element(b), forms.peak(lse))), add(ONE_TERM, forms.rest(lse)))
+    return None
+
+
 def _share_beside(e: Expr, h: Holes) -> Term | None:
     """exp(b + n (a - L)): the softmax leaves the exponent."""
     if e.op != "exp":
         return None
-    algebra = h.algebra
-    for t in terms_of(e.args[0]):
+    algebra, exponent = h.algebra, e.args[0]
+    for t in terms_of(exponent):
         c, lse = coefficient(t)
-        if lse.op != "lse" or c >= 0 or c.denominator != 1:
+        if lse.op != "lse" or c >= 0:
             continue
-        for a in lse.args:
-            left = algebra.sub(e.args[0], algebra.add(t, algebra.mul(x.num(-c), a)))
-            if size(left) < size(e.args[0]) - 1:
-                return mul(h.hole(algebra.exp(algebra.mul(x.num(-c), algebra.sub(a, lse)))), h.hole(algebra.exp(left)))
+        for a in [*lse.args, *_places(lse, exponent, exponent, algebra)]:
+            for n in _multiples(a, exponent, -c):
+                left = algebra.sub(exponent, algebra.mul(x.num(n), algebra.sub(a, lse)))
+                if size(left) < size(exponent) and _parts(left) <= _parts(exponent):
+                    one = h.hole(algebra.exp(algebra.sub(a, lse))) if n.denominator == 1 else _share_root(a, lse, n)
+                    for _ in range(int(n) - 1):
+                        one = mul(one, h.hole(algebra.exp(algebra.sub(a, lse))))
+                    return mul(one, h.hole(algebra.exp(left)))
     return None
+
+
+def _parts(e: Expr) -> set[Expr]:
+    return {coefficient(t)[1] for t in terms_of(e)}
+
+
+def _multiples(a: Expr, exponent: Expr, most: Fraction) -> list[Fraction]:
+    """How many times a is in an exponent beside most times its log-sum-exp."""
+    own, one = coefficient(terms_of(a)[0]) if a is not ZERO else (Fraction(1), ZERO)
+    found = [c / own for c, rest in map(coefficient, terms_of(exponent)) if rest is one]
+    return [n for n in found if 0 < n <= most and n <= LARGEST_ROOT]
+
+
+def _share_root(a: Expr, lse: Expr, n: Fraction) -> Term:
+    """exp(n (a - L)), n no integer: the root of the exponential cannot underflow before its power does."""
+    half, top = (mul(HALF, t) for t in (forms.element(a), forms.peak(lse)))
+    return div(power(node("exp_diff", (half, top)), const(2 * n)), power(add(ONE_TERM, forms.rest(lse)), const(n)))
 
 
 RULES: Sequence[RowRule] = (
@@ -453,10 +543,12 @@ RULES: Sequence[RowRule] = (
             r"p_k = 1 - \textstyle\sum_{j \ne k} p_j \text{ where } p_k > \tfrac12", half_split),
     RowRule("share-difference", "", "where both softmaxes exceed one half, what they lack is subtracted instead",
             r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
-    RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
-            r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
     RowRule("centre", "", "measured from its mean, the mean of what is left is small: its rounding no longer matters",
             r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
+    RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
+            r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
+    RowRule("unit-share", "", "the shares sum to one: what each lacks is added up, instead of taken from the whole",
+            r"1 - \textstyle\sum_k p_k g_k = \sum_k p_k (1 - g_k)", unit_share),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
     RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",

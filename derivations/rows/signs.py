@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term, is_const, name_of, number, walk
 
-POSITIVE = frozenset({"exp", "exp_diff", "sigmoid", "softplus", "abs", "sqrt", "cosh", "rest", "count", "pi",
+POSITIVE = frozenset({"exp", "exp_diff", "exp_prod", "exp_quot", "sigmoid", "softplus", "abs", "sqrt", "cosh", "rest", "count", "pi",
                       "position", "erfc", "erfcx", "exp2", "expm1mx", "onehot", "label"})
 ODD = frozenset({"expm1", "log1p", "sinh", "tanh", "asinh", "atanh", "erf", "sum", "sign", "at", "asin", "atan"})
 
