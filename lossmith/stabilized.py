@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lossmith.derivations.derivation import Derivation
-from lossmith.derivations.loss import Argument, Unit
+from lossmith.derivations.loss import Unit
 from lossmith.errors import UsageError, did_you_mean
 
 COMPILED = ("np", "pt")
@@ -40,9 +40,27 @@ class Stabilized(Derivation):
             raise UsageError(f"there is no tier '{tier}': there are fast, accurate")
         if not self.arguments:
             raise UsageError("the formula has no argument, so there is nothing to compute")
-        compute = (_numpy if target == "np" else _torch)(self.source(target), self.arguments, dtype, tier)
-        compute.source = self.source(target)  # type: ignore[attr-defined]
+        source = self.source(target)
+        module = _executed(source)
+        library = module["np" if target == "np" else "torch"]
+        call = _numpy(module, dtype, tier) if target == "np" else _torch(module, dtype, tier)
+        names, labels = [a.name for a in self.arguments], {a.name for a in self.arguments if a.role == "label"}
+        like = self._row_that_it_belongs_to()
+
+        def compute(**given: Any) -> Any:
+            _checked(names, given)
+            value = call([(given[n], n in labels) for n in names])
+            if like is not None:  # the same for every class, and there is one per class
+                return library.broadcast_to(value[..., None], library.asarray(given[like]).shape)
+            return value
+
+        compute.source = source  # type: ignore[attr-defined]
         return compute
+
+    def _row_that_it_belongs_to(self) -> str | None:
+        """The row argument of a derivative whose form does not vary from class to class."""
+        rows = {a.name for a in self.arguments if a.axis == "class"}
+        return next((n for n in self.order if n in rows), None) if self.form.term.sort == "scalar" else None
 
     def source(self, target: str = "np") -> str:
         """The stable form as a module that stands alone: for NumPy (its function is `loss`), PyTorch
@@ -63,7 +81,7 @@ class Stabilized(Derivation):
         return body
 
 
-Compute = Callable[..., Any]
+Given = Sequence[tuple[Any, bool]]  # arrays, and whether each is a label
 
 
 def _executed(source: str) -> dict[str, Any]:
@@ -83,38 +101,21 @@ def _checked(names: Sequence[str], given: Mapping[str, Any]) -> None:
         raise TypeError(f"'{missing[0]}' is missing: the arguments are {', '.join(names)}")
 
 
-def _numpy(source: str, arguments: Sequence[Argument], dtype: str, tier: str) -> Compute:
-    """The function of a NumPy module, on arrays of one dtype."""
-    import numpy as np
-
-    function = _executed(source)["loss"]
+def _numpy(module: Mapping[str, Any], dtype: str, tier: str) -> Callable[[Given], Any]:
+    """The function of a NumPy module, on arrays of one dtype; labels stay integers."""
+    np = module["np"]
     kind = _bfloat16() if dtype == "bfloat16" else np.dtype(dtype)
-    labels = {a.name for a in arguments if a.role == "label"}
-    names = [a.name for a in arguments]
-
-    def compute(**arrays: Any) -> Any:
-        _checked(names, arrays)
-        return function(*(np.asarray(arrays[n]) if n in labels else np.asarray(arrays[n]).astype(kind) for n in names),
-                        tier=tier)
-
-    return compute
+    return lambda given: module["loss"](
+        *(np.asarray(a) if is_label else np.asarray(a).astype(kind) for a, is_label in given), tier=tier)
 
 
-def _torch(source: str, arguments: Sequence[Argument], dtype: str, tier: str) -> Compute:
-    """The same for PyTorch."""
-    import torch
-
-    function = _executed(source)["formula"]
-    labels = {a.name for a in arguments if a.role == "label"}
-    names = [a.name for a in arguments]
-
-    def compute(**tensors: Any) -> Any:
-        _checked(names, tensors)
-        given = [torch.as_tensor(tensors[n]) if n in labels else torch.as_tensor(tensors[n]).to(getattr(torch, dtype))
-                 for n in names]
-        return function(*given, reduction="none", tier=tier)
-
-    return compute
+def _torch(module: Mapping[str, Any], dtype: str, tier: str) -> Callable[[Given], Any]:
+    """The same for PyTorch, as the printed module imported it."""
+    torch = module["torch"]
+    kind = getattr(torch, dtype)
+    return lambda given: module["formula"](
+        *(torch.as_tensor(a) if is_label else torch.as_tensor(a).to(kind) for a, is_label in given),
+        reduction="none", tier=tier)
 
 
 def _bfloat16() -> Any:
