@@ -1,6 +1,6 @@
 """The set of bench/formulas side by side: as written in NumPy, SymPy's optims, PyTensor, and lossmith.
 
-    pip install pytensor
+    pip install -e .[bench]
     python bench/peers_stabilizer.py --ours bench/records/<date>-stabilizer.json
 
 Everybody gets the same definition (gradients and Hessians are differentiated by lossmith) and is measured
