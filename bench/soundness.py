@@ -37,7 +37,7 @@ from lossmith.derivations.measure import apart
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.rules.base import pattern_term
 from lossmith.derivations.terms import Term, const, is_const, leaves, make, name_of, number, replace, show, var, walk
-from lossmith.derivations.ulp import FORMATS
+from lossmith.derivations.ulp import FORMATS, Format
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 RECORDS = Path(__file__).resolve().parent / "records"
@@ -277,11 +277,24 @@ def _measure(made: Case, form: Term, name: str, out: Outcome) -> None:
         at = ", ".join(f"{n} = {float(c[i])!r}" for n, c in columns.items())
         return f"{name} at {at}: {before[i]:.3g} became {after[i]:.3g} ulp"
 
-    if after.max() > max(SMALL_ERROR, HARM * before.max()):
-        out.worse = out.worse or where(int(after.argmax()))
+    harmed = np.nonzero(after > max(SMALL_ERROR, HARM * before.max()))[0]
+    for i in harmed[np.argsort(-after[harmed], kind="stable")][:40].tolist():
+        # Where a value moves by more when its inputs do, the error of any form is a matter of luck.
+        if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt):
+            out.worse = out.worse or where(i)
     lost = (before <= SMALL_ERROR) & (after > 2.0**20)
     if lost.any():
         out.spoiled = out.spoiled or f"{int(lost.sum())} points, {where(int(np.nonzero(lost)[0][0]))}"
+
+
+def _condition(made: Case, env: dict[str, float], truth: float, fmt: Format) -> float:
+    """By how many ulp the truth moves when every input moves by half an ulp."""
+    total = 0.0
+    for name, value in env.items():
+        beside = [{**env, name: points.step(value, sign, fmt)} for sign in (-1, 1)]
+        moved = [balls.truth(made.term, near, fmt, made.arguments) for near in beside]
+        total += max((float(apart(m, truth, fmt)) / 2 for m in moved if math.isfinite(m)), default=0.0)
+    return max(1.0, total)
 
 
 def _worker(made: Case, pipe: Any) -> None:

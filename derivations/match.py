@@ -20,6 +20,8 @@ Bindings = Mapping[str, Term]
 Signed = tuple[int, Term]  # +1: a summand or a factor; -1: subtracted, or in the denominator
 CONSTANTS = frozenset("nmk")
 WIDE = 10  # sums and products of more parts than this are left alone
+GROWN = 40  # a result may be this much larger than three times what it replaces
+REMEMBERED = 50_000  # nodes whose rewrites are kept
 SUMS, PRODUCTS = frozenset({"add", "sub"}), frozenset({"mul", "div"})
 
 
@@ -303,12 +305,35 @@ def heads(op: str) -> str:
     return "sum" if op in SUMS else "product" if op in PRODUCTS else op
 
 
-def index(rules: Sequence[Rewriting]) -> dict[str, list[Rewriting]]:
+class Index(dict[str, list[Rewriting]]):
+    """Rules by the group of their pattern's root, and what they made of the nodes seen so far.
+
+    Candidates of one search share most of their nodes, so each node is matched once.
+    """
+
+    def __init__(self, rules: Sequence[Rewriting]) -> None:
+        super().__init__()
+        for rule in rules:
+            self.setdefault(heads(rule.pattern.op), []).append(rule)
+        self.known: dict[int, list[tuple[Rewriting, Term, tuple[Term, ...]]]] = {}
+
+    def uses(self, t: Term) -> list[tuple[Rewriting, Term, tuple[Term, ...]]]:
+        """Every use of a rule at this node: the rule, what it makes of the node, its conditions."""
+        found = self.known.get(t.id)
+        if found is None:
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            found = self.known[t.id] = [
+                (rule, result, tuple(fill(c, bound) for c in rule.conditions))
+                for rule in self.get(heads(t.op), ()) for result, bound in at_root(rule, t)
+                if result is not t and result.size <= 3 * t.size + GROWN
+            ]
+        return found
+
+
+def index(rules: Sequence[Rewriting]) -> Index:
     """Rules by the group of their pattern's root."""
-    out: dict[str, list[Rewriting]] = {}
-    for rule in rules:
-        out.setdefault(heads(rule.pattern.op), []).append(rule)
-    return out
+    return Index(rules)
 
 
 def _inner(term: Term) -> set[int]:
@@ -324,22 +349,18 @@ def _inner(term: Term) -> set[int]:
     return sums
 
 
-def rewrites(term: Term, rules: Mapping[str, Sequence[Rewriting]]) -> Iterator[Rewrite]:
+def rewrites(term: Term, rules: Index) -> Iterator[Rewrite]:
     """Every use of every rule in the term, conditions not yet judged, each result once.
 
-    `rules` comes from `index`. A result three times as large as what it replaces is left out.
+    A result much more than three times as large as what it replaces is left out.
     """
     inner = _inner(term)
     seen = {term.id}
     for t in terms.walk(term):
         if not t.args or t.id in inner:
             continue
-        for rule in rules.get(heads(t.op), ()):
-            for result, found in at_root(rule, t):
-                if result is t or result.size > 3 * t.size + 25:
-                    continue
-                after = terms.replace(term, {t: result})
-                if after.id in seen:
-                    continue
+        for rule, result, conditions in rules.uses(t):
+            after = terms.replace(term, {t: result})
+            if after.id not in seen:
                 seen.add(after.id)
-                yield Rewrite(rule, term, t, result, after, tuple(fill(c, found) for c in rule.conditions))
+                yield Rewrite(rule, term, t, result, after, conditions)

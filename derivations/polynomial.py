@@ -22,6 +22,7 @@ Monomial = tuple[tuple[Term, int], ...]
 Poly = dict[Monomial, Fraction]
 PRODUCTS = 48  # a product of more terms than this stays opaque: comparing must stay cheap
 LARGE = 600  # the most terms of a quotient's numerator or denominator
+COLLECTED = 150  # a larger term is not brought over one denominator to be collected
 EXPONENT = 12  # the highest power that is multiplied out or divided out of an exponential
 
 
@@ -71,28 +72,44 @@ def _times(p: Poly, q: Poly) -> Poly:
     out: Poly = {}
     for m1, c1 in p.items():
         for m2, c2 in q.items():
-            powers = dict(m1)
-            for a, e in m2:
-                powers[a] = powers.get(a, 0) + e
-            out = _plus(out, {_monomial(powers): c1 * c2})
+            _put(out, _joined(m1, m2), c1 * c2)
     return _without_roots(out)
+
+
+def _put(p: Poly, m: Monomial, c: Fraction) -> None:
+    """Add one monomial to a polynomial that nobody else holds."""
+    total = p.get(m, 0) + c
+    if total:
+        p[m] = total
+    else:
+        del p[m]
+
+
+def _joined(m1: Monomial, m2: Monomial) -> Monomial:
+    if not m1 or not m2:
+        return m1 or m2
+    powers = dict(m1)
+    for a, e in m2:
+        powers[a] = powers.get(a, 0) + e
+    return _monomial(powers)
 
 
 def _without_roots(p: Poly) -> Poly:
     """sqrt(A) ** 2 replaced by A."""
+    if all(a.op != "sqrt" or e < 2 for m in p for a, e in m):
+        return p
     out: Poly = {}
     for m, c in p.items():
         root = next((a for a, e in m if a.op == "sqrt" and e >= 2), None)
         if root is None:
-            out = _plus(out, {m: c})
+            _put(out, m, c)
             continue
         powers = dict(m)
         powers[root] -= 2
-        out = _plus(out, _times({_monomial(powers): c}, canon(root.args[0])))
+        for n, d in _times({_monomial(powers): c}, canon(root.args[0])).items():
+            _put(out, n, d)
     return out
 
-
-plus, times = _plus, _times
 
 _canon: dict[int, Poly] = {}
 
@@ -200,15 +217,13 @@ def _product(powers: Mapping[Term, int]) -> tuple[Term, Term]:
 
 def _shared(p: Poly) -> dict[Term, int]:
     """The powers common to every monomial; a negative power is common as soon as one has it."""
-    monomials = [dict(m) for m, _ in _sorted(p)]
-    out: dict[Term, int] = {}
-    for m in monomials:
-        for a in m:
-            powers = [n.get(a, 0) for n in monomials]
-            low = min(powers)
-            if low < 0 or (low > 0 and len(monomials) > 0):
-                out[a] = low
-    return out
+    low: dict[Term, int] = {}
+    count: dict[Term, int] = {}
+    for m, _ in _sorted(p):
+        for a, e in m:
+            low[a] = min(low.get(a, e), e)
+            count[a] = count.get(a, 0) + 1
+    return {a: e for a, e in low.items() if e < 0 or count[a] == len(p)}
 
 
 def write(p: Poly) -> Term:
@@ -243,14 +258,28 @@ def _content(values: list[Fraction]) -> Fraction:
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "pow"})
 
 
+_collected: dict[int, Term] = {}
+
+
 def collect(term: Term) -> Term:
     """`term` with like parts collected or over one denominator, where that is shorter."""
     if term.op not in ARITHMETIC:
         return term
+    found = _collected.get(term.id)
+    if found is None:
+        found = _collected[term.id] = _shorter(term)
+    return found
+
+
+def _shorter(term: Term) -> Term:
     best = write(canon(term))
-    if any(t.op == "div" for t in terms.walk(term)):
+    if term.size <= COLLECTED and any(t.op == "div" for t in terms.walk(term)):
         with contextlib.suppress(TooLargeError, ZeroDivisionError):
-            best = min(best, together(term), factored(term), key=lambda t: t.size)
+            q = quotient(term)
+            # What is multiplied out is no shorter than its monomials are many.
+            if len(q.top) + len(q.bottom) <= term.size:
+                best = min(best, _written(q), key=lambda t: t.size)
+            best = min(best, _factored(q), key=lambda t: t.size)
     return best if best.size < term.size else term
 
 
@@ -351,13 +380,19 @@ def _poly(q: Quotient, p: Any) -> Poly:
 
 def together(term: Term) -> Term:
     """`term` over one denominator, multiplied out. Raises TooLargeError, ZeroDivisionError."""
-    q = quotient(term)
+    return _written(quotient(term))
+
+
+def _written(q: Quotient) -> Term:
     return terms.div(write(_without_roots(_poly(q, q.top))), write(_without_roots(_poly(q, q.bottom))))
 
 
 def factored(term: Term, writer: Callable[[Poly], Term] = write) -> Term:
     """`term` over one denominator, both sides factored; `writer` writes each factor."""
-    q = quotient(term)
+    return _factored(quotient(term), writer)
+
+
+def _factored(q: Quotient, writer: Callable[[Poly], Term] = write) -> Term:
     if q.top == 0:
         return ZERO
     sign, top = _factors(q, q.top, writer)
