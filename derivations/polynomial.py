@@ -148,6 +148,9 @@ def _expand(t: Term) -> Poly:
     return _atom(t)
 
 
+plus, times = _plus, _times  # for coefficients that are sums of constants (constants.py)
+
+
 def _power(t: Term) -> Poly:
     base, exponent = t.args
     if not is_const(exponent) or number(exponent).denominator != 1 or abs(number(exponent)) > EXPONENT:
