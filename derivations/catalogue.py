@@ -94,14 +94,17 @@ def load_file(path: str | Path) -> list[Unit]:
 
     FILE.py is executed, and must define LOSS; FILE.toml is only read: `name`, `title`, `formula`,
     and a table `domain` from each argument to its domain (`parameter`: a table from a parameter to
-    its value; `target`: the list of arguments that are targets, all but the first when left out).
+    its value; `target`: the list of arguments that are targets, all but the first when left out;
+    `where`: relations between the arguments).
     Raises LossFileError, one line.
     """
     path = Path(path)
     if path.suffix == ".py":
         return list(_units_of(_loss_in(path)))
     if path.suffix == ".toml":
-        return list(_units_of(_loss_in_toml(path)))
+        from lossmith.derivations.loss import first_unit
+
+        return [first_unit(_loss_in_toml(path))]
     raise LossFileError(f"{path}: a loss is written in a .py file that defines LOSS, or in a .toml file")
 
 
@@ -153,7 +156,7 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: " + " ".join(str(error).split())[:200]
 
 
-KEYS = ("name", "title", "formula", "domain", "target", "parameter", "summary", "reference")
+KEYS = ("name", "title", "formula", "domain", "target", "parameter", "where", "summary", "reference")
 
 
 def _loss_in_toml(path: Path) -> Loss:
@@ -182,16 +185,20 @@ def _loss_from_table(data: Mapping[str, Any]) -> Loss:
     """Everything that a formula in TOML says is text; only the parser of formulas reads it."""
     from lossmith.derivations import parser
     from lossmith.derivations.loss import Loss, Reference
+    from lossmith.derivations.terms import leaves, name_of
 
-    symbols = parser.symbols(
+    formula, known = parser.parse_formula(
+        data["formula"],
         {k: str(v) for k, v in data["domain"].items()},
         targets=data.get("target"),
         parameters={k: str(v) for k, v in data.get("parameter", {}).items()},
     )
-    formula = parser.parse(data["formula"], symbols)
+    given = parser.parse_relations(data.get("where", ()), known)
+    used = {name_of(t) for root in (formula, *given) for t in leaves(root)}
     references = (Reference(str(data["reference"])),) if "reference" in data else ()
     return Loss(data["name"], str(data.get("title", data["name"])), formula, references,
-                summary=str(data.get("summary", "")))
+                summary=str(data.get("summary", "")), given=given,
+                arguments=tuple(a for a in known.values() if a.name in used))
 
 
 MANIFEST = Path("generated") / "manifest.json"

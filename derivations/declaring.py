@@ -11,7 +11,7 @@ from typing import Any
 import sympy as sp
 from lossmith.derivations import domains
 from lossmith.derivations.domains import Domain
-from lossmith.derivations.loss import Argument, Loss, Role, Unit
+from lossmith.derivations.loss import Argument, Loss, Role, Unit, first_unit
 
 _order = itertools.count()
 
@@ -107,8 +107,7 @@ def arguments_of(formula: Any) -> tuple[Argument, ...]:
 
 def units_of(loss: Loss) -> tuple[Unit, ...]:
     """The loss itself and its variants, as units."""
-    first = Unit(loss.name, loss.name, loss.title, loss.formula, arguments_of(loss.formula),
-                 loss.references, loss.policies, loss.summary)
+    first = first_unit(loss, arguments_of(loss.formula))
     rest = tuple(
         Unit(f"{loss.name}_{v.suffix}", loss.name, v.title, v.formula, arguments_of(v.formula),
              loss.references, v.policies or loss.policies, loss.summary)

@@ -66,6 +66,8 @@ class Loss:
     """A loss of the catalogue.
 
     `policies` names what libraries disagree about, and what holds here: ("clip", "none"), ...
+    `arguments`: of a formula that is a term; SymPy's symbols know their own. `given`: relations
+    between the arguments.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Loss:
     variants: tuple[Variant, ...] = ()
     policies: tuple[tuple[str, str], ...] = ()
     summary: str = ""
+    arguments: tuple[Argument, ...] = ()
+    given: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -112,3 +116,9 @@ class Unit:
             if a.name == name:
                 return a
         raise KeyError(f"{self.name} has no argument '{name}'; it has {', '.join(a.name for a in self.arguments)}")
+
+
+def first_unit(loss: Loss, arguments: tuple[Argument, ...] | None = None) -> Unit:
+    """The loss itself as a unit, without its variants."""
+    return Unit(loss.name, loss.name, loss.title, loss.formula, loss.arguments if arguments is None else arguments,
+                loss.references, loss.policies, loss.summary, loss.given)

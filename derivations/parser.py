@@ -228,10 +228,14 @@ class _Reader:
             deepest[t.id] = 1 + max((deepest[a.id] for a in t.args), default=0)
         if deepest[term.id] > MAX_STACK:
             raise self.error("E108", f"written out, the formula is nested more than {MAX_STACK} deep", tree)
+        below = {t.args[1] for t in terms.walk(term) if t.op == "div" and self._is_constant(t.args[1])}
         for place, constant in _outermost(self.constants):
-            if not _is_finite(constant):
+            value = _value_of(constant)
+            if value is None:
                 raise self.error("E115", "this constant is infinite in every format, or has no value", place,
                                  "a formula holds finite numbers: the limits at infinity are found without it")
+            if constant in below and 0 in value:
+                raise self.error("E115", "this divides by zero", place, "the constant below the fraction is 0")
         return term
 
     def value(self, tree: ast.expr, bound: str | None, depth: int) -> Term:
@@ -529,16 +533,17 @@ def _outermost(found: Sequence[tuple[ast.expr, Term]]) -> list[tuple[ast.expr, T
     return [(tree, term) for tree, term in found if id(tree) not in inside]
 
 
-def _is_finite(constant: Term) -> bool:
-    """Whether a constant has a value that some format can hold."""
+def _value_of(constant: Term) -> Any:
+    """A ball that holds the value of a constant; None where it has none that a format can hold."""
     from lossmith.derivations import enclosing
 
+    ball: Any = None
     for precision in (100, 400, 1600):
         with enclosing.working(precision):
             ball = enclosing.run(constant, {}, True)
-            if ball.is_finite():
-                return bool(abs(ball) < LARGEST)
-    return False
+            if ball.is_finite() and 0 not in ball:
+                break
+    return ball if ball.is_finite() and abs(ball) < LARGEST else None
 
 
 def _near(name: str, known: Iterable[str]) -> str | None:
