@@ -7,12 +7,14 @@ grows is infinite, what shrinks is zero, what stays is the value; directions tha
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from flint import arb
 from lossmith.derivations.anchored import Anchored
 from lossmith.derivations.enclosing import Env, as_list, decide_anchored, inputs_of, run, working
 from lossmith.derivations.loss import Argument
@@ -126,15 +128,19 @@ def _base_scale(places: Sequence[Place]) -> int:
     return 3 * max(sizes, default=0) + 200
 
 
-def _settle(values: Sequence[Anchored], fmt: Format) -> float | None:
+def _settle(values: Sequence[Anchored], fmt: Format, base: int) -> float | None:
     """The limit of values at two or three growing magnitudes; None where they do not tell it."""
     if any(v.kind is None for v in values):
         return None
     rounded = [decide_anchored(v, fmt) for v in values]
-    if rounded[0] is not None and all(r == rounded[0] for r in rounded):
+    alike = rounded[0] is not None and all(r == rounded[0] for r in rounded)
+    drifting = alike and _drifts(values, base)
+    if alike and not drifting:
         return rounded[0]
     if len(values) < 3:
         return None
+    if drifting:
+        return math.inf if values[2].ball > values[1].ball else -math.inf
     if any(v.kind != 0 for v in values):
         return rounded[2] if rounded[1] == rounded[2] else None
     sizes = [abs(v.ball) for v in values]
@@ -143,6 +149,15 @@ def _settle(values: Sequence[Anchored], fmt: Format) -> float | None:
     if sizes[1] < sizes[0] * 0.8 and sizes[2] < sizes[1] * 0.8:
         return 0.0
     return rounded[2] if rounded[1] is not None and rounded[1] == rounded[2] else None
+
+
+def _drifts(values: Sequence[Anchored], base: int) -> bool:
+    """Whether values that round alike still move by as much each time, as a logarithm does beside a large number."""
+    if len(values) < 2 or any(v.kind != 0 for v in values):
+        return False
+    moves = [abs(b.ball - a.ball) for a, b in itertools.pairwise(values)]
+    far = bool(moves[0] > abs(values[0].ball) * arb(2) ** -(base // 4))
+    return far and (len(moves) < 2 or bool(moves[1] > moves[0] * 0.9))
 
 
 def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: int, fmt: Format,
@@ -157,7 +172,7 @@ def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: i
         for scale, precision in zip(scales, precisions, strict=True):
             with working(precision):
                 columns.append(as_list(run(term, _approach(env, places, speed, scale, flip), False)))
-                found = [_settle(reached, fmt) for reached in zip(*columns, strict=True)]
+                found = [_settle(reached, fmt, base) for reached in zip(*columns, strict=True)]
             if len(columns) > 1 and None not in found:
                 return found
         if all(v.kind is None for v in columns[0]):

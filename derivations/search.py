@@ -21,7 +21,7 @@ from lossmith.derivations.measure import Judge, judges
 from lossmith.derivations.moves import Move, from_rewrite
 from lossmith.derivations.terms import Term, leaves
 from lossmith.derivations.ulp import FORMATS, Doubles
-from lossmith.derivations.verdicts import judged
+from lossmith.derivations.verdicts import STABLE, judged
 
 POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
 SHARE = 0.72  # of so many points each format gets, where there are several
@@ -112,15 +112,15 @@ def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
 
 
 def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
-    """Whether the answer loses what the definition has: in some format it is off by more at its worst,
-    or it fails outright at a point where the definition is good."""
+    """Whether the answer loses what the definition has: in some format it is off by far more at its worst (near
+    roots a factor of two is luck), or it fails outright at a point where the definition is good."""
     if not fresh.count:
         return False
     after, before = fresh.ulps(answer.term), fresh.ulps(root.term)
     lost = np.isinf(after) & (before <= target)
     for k in range(len(fresh.fmts)):
         rows = fresh.kind == k
-        if rows.any() and after[rows].max() > max(before[rows].max(), target):
+        if rows.any() and after[rows].max() > max(2 * before[rows].max(), STABLE):
             return True
     return bool(lost.any())
 

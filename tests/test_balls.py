@@ -12,6 +12,7 @@ from lossmith.derivations.balls import enclose, overlaps, pair, truth, truth_man
 from lossmith.derivations.domains import parse_domain
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.rules.base import pattern_term
 from lossmith.derivations.terms import (
     COUNT,
     HALF,
@@ -287,3 +288,8 @@ def test_labels_from_a_finite_set_that_are_0_keep_0_log_0():
     loss = node("sum", (mul(share, make("log", share)),))
     assert truth(loss, {"t": [0.0, 1.0, 1.0]}, F64, [argument("t", "{0,1}", "target", "class")]) == -math.log(2)
     assert math.isnan(truth(loss, {"t": [0.0, 0.0]}, F64, [argument("t", "{0,1}", "target", "class")]))
+
+
+@pytest.mark.parametrize("x", [3.0, -1e5, 1e10, -2.9397799158153216e16])
+def test_a_logarithm_that_goes_to_infinity_beside_a_large_number_is_infinite(x):
+    assert truth(pattern_term("log(exp(x) - exp(y))"), {"x": x, "y": x}, FORMATS["float32"]) == -math.inf
