@@ -134,12 +134,12 @@ def _settle(values: Sequence[Anchored], fmt: Format, base: int) -> float | None:
         return None
     rounded = [decide_anchored(v, fmt) for v in values]
     alike = rounded[0] is not None and all(r == rounded[0] for r in rounded)
-    drifting = alike and _drifts(values, base)
+    drifting = _drifts(values, base)
     if alike and not drifting:
         return rounded[0]
     if len(values) < 3:
         return None
-    if drifting:
+    if drifting and alike:
         return math.inf if values[2].ball > values[1].ball else -math.inf
     if any(v.kind != 0 for v in values):
         return rounded[2] if rounded[1] == rounded[2] else None
@@ -148,7 +148,7 @@ def _settle(values: Sequence[Anchored], fmt: Format, base: int) -> float | None:
         return math.inf if values[2].ball > 0 else -math.inf
     if sizes[1] < sizes[0] * 0.8 and sizes[2] < sizes[1] * 0.8:
         return 0.0
-    return rounded[2] if rounded[1] is not None and rounded[1] == rounded[2] else None
+    return rounded[2] if rounded[1] is not None and rounded[1] == rounded[2] and not drifting else None
 
 
 def _drifts(values: Sequence[Anchored], base: int) -> bool:
