@@ -179,6 +179,12 @@ def harmed(records: Sequence[Record]) -> list[str]:
             if p["after"][k] > max(fm.TARGET, 2 * p["before"][k])]
 
 
+def overclaimed(records: Sequence[Record]) -> list[str]:
+    """What the search calls stable and these points do not."""
+    return [f"{r['name']} {d} ({number(p['after']['excused'])})" for r in records if r.get("verdict") == "stable"
+            for d, p in r.get("dtypes", {}).items() if p["after"] and fm.failing(p["after"])]
+
+
 def summary(records: Sequence[Record], dtypes: Sequence[str]) -> list[str]:
     total = len(records)
     out = []
@@ -188,6 +194,7 @@ def summary(records: Sequence[Record], dtypes: Sequence[str]) -> list[str]:
         out.append(f"{dtype}: {raw} of {total} within 16 ulp ({100 * raw / total:.1f} %), {excused} with the condition "
                    f"excused ({100 * excused / total:.1f} %); {before} as written")
     out.append(f"worse than as written: {', '.join(harmed(records)) or 'none'}")
+    out.append(f"called stable, and beyond 16 ulp here: {', '.join(overclaimed(records)) or 'none'}")
     seconds = sorted(r["seconds"] or 0.0 for r in records)
     out.append(f"seconds: median {statistics.median(seconds):.2f}, 95 % {seconds[int(0.95 * (total - 1))]:.2f}, "
                f"max {seconds[-1]:.2f}; memory: at most {max(r.get('rss_mib', 0) for r in records)} MiB")
