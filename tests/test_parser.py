@@ -132,10 +132,17 @@ def test_the_caret_stays_under_its_place_in_a_long_formula() -> None:
 
 
 @pytest.mark.parametrize("name", ["lambda", "max", "log", "float", "threadIdx", "double2", "out", "x__y", "1x", "é",
-                                  "match", "C", "tangent_x", "__class__", "a" * 33])
+                                  "match", "tangent_x", "__class__", "a" * 33])
 def test_names_that_mean_something_else_are_refused(name: str) -> None:
     with pytest.raises(FormulaError, match="cannot be called"):
         parser.arguments({name: "real"})
+
+
+def test_the_names_of_the_class_axis_are_letters_where_there_is_none() -> None:
+    assert set(parser.arguments({"k": "real", "C": "real"})) == {"k", "C"}
+    for name in ("k", "C"):
+        with pytest.raises(FormulaError, match="beside rows"):
+            parser.arguments({name: "real", "x[k]": "real"})
 
 
 def test_roles_follow_from_the_table() -> None:
