@@ -307,7 +307,7 @@ def condition(definition: Term, point: Mapping[str, float], arguments: Sequence[
         half = Fraction(float(ulp_of(point[a.name], fmt))) / 2
         for way in (half, -half):
             moved = Fraction(point[a.name]) + way
-            if abs(moved) > fmt.largest or not a.domain.holds(moved):  # type: ignore[arg-type]  # an exact number, so that an edge is one
+            if abs(moved) > fmt.largest or not a.domain.holds(moved):  # type: ignore[arg-type]
                 continue
             there = balls.truth(definition, {**point, a.name: moved}, fmt, arguments)
             if isinstance(there, float) and math.isfinite(there):
