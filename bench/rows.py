@@ -10,6 +10,7 @@ the format. After: the generated code, held against the accuracy contract. CUDA 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import importlib.util
 import sys
@@ -31,17 +32,20 @@ from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.codegen import host, lower
 from lossmith.codegen.kernel import Bundle
-from lossmith.codegen.targets import cu, np as numpy_target
+from lossmith.codegen.targets import cu
+from lossmith.codegen.targets import np as numpy_target
 from lossmith.derivations import parser
 from lossmith.derivations.calculus import derivative
 from lossmith.derivations.derivation import Derivation
 from lossmith.derivations.derive import derive, licensed_definition
+from lossmith.derivations.domains import SIMPLEX
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Unit
 from lossmith.derivations.ulp import FORMATS, Array
 
 HERE = Path(__file__).resolve().parent
 FORMULAS = HERE / "formulas" / "rows.toml"
+INSIDE = dataclasses.replace(SIMPLEX, low_closed=False)  # distributions that are nowhere zero
 CLASSES = (1, 2, 10, 10_000)
 
 
@@ -64,7 +68,8 @@ def read(path: Path = FORMULAS) -> dict[str, Unit]:
 
 
 def _unit(name: str, entry: Mapping[str, Any]) -> Unit:
-    known = parser.arguments(entry["domain"], targets=entry.get("target"), parameters=entry.get("parameter"))
+    domains = {k: INSIDE if v == "simplex, no zeros" else v for k, v in entry["domain"].items()}
+    known = parser.arguments(domains, targets=entry.get("target"), parameters=entry.get("parameter"))
     term = parser.parse_term(entry["formula"], known)
     return Unit(name, name, name.replace("_", " "), term, tuple(known.values()), (), ())
 
@@ -278,7 +283,8 @@ def _show(made: Made) -> None:
 def _record(lines: Sequence[Line], arguments: Sequence[str]) -> None:
     date = datetime.date.today().isoformat()
     path = HERE / "records" / f"{date}-rows.md"
-    table = ["| formula | output | target | dtype | before | after | contract | seconds |", "|---|---|---|---|---|---|---|---|"]
+    head = "| formula | output | target | dtype | before | after | contract | seconds |"
+    table = [head, "|---|---|---|---|---|---|---|---|"]
     for x in lines:
         near = f", {x.after.conditioned} near a root" if x.after.conditioned else ""
         table.append(f"| {x.formula} | {x.output} | {x.target} | {x.dtype} | {x.before:.3g} | {x.after.max_ulp:.3g} | "

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from lossmith.derivations.derivation import Evidence, Measurement, Order, StableForm, Step
 from lossmith.derivations.guards import guard
@@ -19,9 +20,9 @@ from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.elementwise import machine_row, stabilize_part
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
+from lossmith.derivations.rows.keeping import gathered, kept_differences, masked, unflushed, weighed
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
-from lossmith.derivations.rows.keeping import kept_differences, masked, weighed
 from lossmith.derivations.rows.rewriter import Rewriter
 from lossmith.derivations.rows.shape import reduces, separable
 from lossmith.derivations.rows.signs import may_cancel
@@ -30,6 +31,7 @@ from lossmith.derivations.terms import (
     NAMED,
     ONE,
     Term,
+    const,
     make,
     name_of,
     node,
@@ -41,6 +43,8 @@ from lossmith.derivations.terms import (
 
 # What has a better form than its meaning, whatever the rows that were drawn say: squares underflow.
 STEEP = frozenset({"sigmoid", "softplus", "logaddexp", "pow"})
+HUGE = 1e60
+HALVED = const(Fraction(-1, 2))  # below this the logarithm of the sum itself is no difference
 TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second derivative
 
 
@@ -48,8 +52,12 @@ TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second deriva
 KEPT = (
     ("mask", masked, "a class of weight 0 is not there, however large its exponent",
      r"0 \cdot e^{a} = 0"),
+    ("gather", gathered, "the element at the label is read where the peak is found: the two round alike",
+     r"f(x)_y \text{, read with the peak of } f(x)"),
     ("weigh", weighed, "the weight multiplies; its logarithm only decides which class is the largest",
      r"e^{b + \log w - m} = w\, e^{b - m}"),
+    ("two-halves", unflushed, "where the softmax underflows, its root does not",
+     r"e^{d} g = e^{d/2} (e^{d/2} g)"),
     ("keep-difference", kept_differences, "the rounding of the difference is put back",
      r"e^{a - b} \text{, the rounding of } a - b \text{ put back}"),
 )
@@ -101,16 +109,26 @@ def stabilize(definition: Term, arguments: Sequence[Argument], order: Order = ()
 
 def _chosen(arguments: tuple[Argument, ...], definition: Term, order: Order, dtype: str) -> Path:
     """The path to the form with the least error, of the ways that fit the formula; the first one that is good."""
-    tried: list[tuple[tuple[float, float], int, Path]] = []
+    target = TARGETS[min(len(order), 2)]
+    tried: list[tuple[tuple[bool, float], int, Path]] = []
     for way in _ways(definition):
         path = Path(arguments, definition, definition)
+        if tried and not tried[0][0][0] and not _gains(path):
+            break
         way(path, order)
         _kept(path)
-        error, excused = measure(path.term, path.definition, arguments, dtype, TARGETS[min(len(order), 2)])
-        tried.append(((round(math.log2(1 + min(excused.ulp, 1e60))), error.ulp), len(tried), path))
-        if excused.ulp <= TARGETS[min(len(order), 2)]:
+        error, excused = measure(path.term, path.definition, arguments, dtype, target)
+        tried.append(((excused.ulp > target, round(math.log2(1 + min(error.ulp, HUGE)))), len(tried), path))
+        if error.ulp <= target:
             break
     return min(tried, key=lambda t: t[:2])[2]
+
+
+def _gains(path: Path) -> bool:
+    """Whether the formula as it was written offers what the log domain does not: unit sums, logarithms near one."""
+    logs = [t.args[0] for t in walk(path.term) if t.op == "log" and t.args[0].op == "sum"]
+    return any(unit_constant(sub(t, ONE), path.arguments) for t in logs) or any(
+        near_equality(body) is not None for body in _inner_bodies(path.term))
 
 
 def _ways(definition: Term) -> list[Callable[[Path, Order], None]]:
@@ -253,12 +271,22 @@ def _as_written(path: Path, order: Order) -> None:
     for t in [t for t in walk(path.term) if t.op == "log" and t.args[0].op == "sum"]:
         found = unit_constant(sub(t.args[0], ONE), path.arguments)
         if found is not None and len(found.names) == 2:
-            _assume_units(path, t, make("log1p", node("sum", (found.body,))), found)
+            lacking = node("sum", (found.body,))
+            split = node("where", (node("gt", (lacking, HALVED)), make("log1p", lacking), t))
+            _assume_units(path, t, split, found)
     done = _near(path)
     for body in [b for b in _inner_bodies(path.term) if b not in done]:
-        _polish(path, body, order)
+        for part in _parts(body):
+            _polish(path, part, order)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
+
+
+def _parts(body: Term) -> list[Term]:
+    """What a search can take of a body: the branches of a choice of classes, not the choice."""
+    if not any(n.op in ("position", "onehot") for n in walk(body)):
+        return [body] if body.args else []
+    return [p for a in body.args[1:] for p in _parts(a)] if body.op == "where" else []
 
 
 def _inner_bodies(term: Term) -> list[Term]:

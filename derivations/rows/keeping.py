@@ -6,12 +6,15 @@ import math
 
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
+from lossmith.derivations.rows.rules import SMALL
 from lossmith.derivations.terms import (
+    HALF,
     ONE,
     REDUCTIONS,
     ZERO,
     Term,
     add,
+    div,
     leaves,
     mul,
     neg,
@@ -82,6 +85,70 @@ def _addends(t: Term) -> list[Term]:
     if t.op == "add":
         return _addends(t.args[0]) + _addends(t.args[1])
     return _addends(t.args[0]) if t.op == "sub" else [t]
+
+
+def gathered(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with the element of a peak's computed row read out of that row, and not computed again.
+
+    Rows and scalars may be computed in different formats: an element that attains the peak must have
+    its bits.
+    """
+    found: dict[Term, Term] = {}
+    for t in walk(term):
+        a = t.args[1] if t.op == "gap" and t.args[0].op == "peak" else t.args[0] if t.op == "exp_diff" else None
+        top = t.args[0] if t.op == "gap" else t.args[1] if t.op == "exp_diff" else None
+        if a is None or top is None or top.op != "peak" or a.sort != "scalar" or a.op == "at":
+            continue
+        labels = dict.fromkeys(n.args[1] for n in walk(a) if n.op == "at")
+        for b in (b for b in top.args if b.sort == "row"):
+            for y in labels:
+                if replace(b, {n: node("at", (n, y)) for n in leaves(b) if n.op == "row"}) is a:
+                    found[a] = node("at", (b, y))
+    return replace(term, found) if found else term
+
+
+def unflushed(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with p g for a softmax p that may be subnormal and a g per class that may be large, as two halves.
+
+    exp(d) g = exp(d/2) (exp(d/2) g): where exp(d) has few bits left, its root has all of them. In sums
+    too, where they wait for another sum anyway.
+    """
+    known = ranges(term, arguments)
+    late = [t.args[0] for t in walk(term) if t.op == "sum" and any(n.op == "sum" for n in walk(t.args[0]))]
+    chosen = {t for part in (term, *late) for t in _outside(part) if t.op in ("mul", "absorb")}
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        for n, m in ((0, 1), (1, 0)) if t in chosen and made.op == t.op else ():
+            p, g = t.args[n], t.args[m]
+            if g.sort == "row" and _is_share(p) and max(map(abs, known[g])) > 1 and not _is_part(g, p.args[1]):
+                made = _halved(made, made.args[n], made.args[m])
+                break
+        done[t] = made
+    return done[term]
+
+
+def _halved(whole: Term, share: Term, g: Term) -> Term:
+    e, total = share.args
+    root = node("exp_diff", tuple(mul(HALF, a) for a in e.args))
+    halves = node("absorb", (root, div(node("absorb", (root, g)), total)))
+    return node("where", (node("gt", (e, SMALL)), whole, halves))
+
+
+def _is_share(t: Term) -> bool:
+    return t.op == "div" and t.args[0].op == "exp_diff"
+
+
+def _is_part(t: Term, total: Term) -> bool:
+    """Whether t is what other classes have of the same total: at most one."""
+    return t.op == "div" and t.args[1] is total
+
+
+def _outside(term: Term) -> list[Term]:
+    """The nodes of a row outside its reductions."""
+    if term.op in REDUCTIONS or term.sort != "row":
+        return []
+    return [t for a in term.args for t in _outside(a)] + [term]
 
 
 def kept_differences(term: Term, arguments: tuple[Argument, ...]) -> Term:

@@ -8,11 +8,13 @@ and where that is zero, what is left has no cancellation.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from functools import reduce
 
 from lossmith.derivations import polynomial
 from lossmith.derivations.partial import partial
 from lossmith.derivations.terms import (
+    ZERO,
     Term,
     add,
     const,
@@ -54,10 +56,20 @@ def near_equality(body: Term, far: Term | None = None) -> Term | None:
         signs = dict(zip(ratios, flips))
         slopes = {names[t]: _signed(signs[t], div(sub(u, v), v)) for t, (u, v) in sides.items()}
         if _is_zero(replace(linear, slopes)):
-            parts = [_signed(signs[t], mul(weights[t], make("log1pmx", _relative(u, v)))) for t, (u, v) in sides.items()]
+            parts = [_signed(signs[t], mul(weights[t], make("log1pmx", _relative(u, v))))
+                     for t, (u, v) in sides.items()]
             near = reduce(lambda a, b: node("and", (a, b)), (_near(u, v) for u, v in ratios.values()))
-            return node("where", (near, reduce(add, parts), body if far is None else far))
+            apart = _apart(linear, names, weights) if far is None else far
+            return node("where", (near, reduce(add, parts), apart))
     return None
+
+
+def _apart(linear: Term, names: Mapping[Term, Term], weights: Mapping[Term, Term]) -> Term:
+    """The body far from equality: a logarithm whose weight is 0 is not there, be it that of 0 / 0."""
+    total = replace(linear, dict.fromkeys(names.values(), ZERO))
+    for t, w in weights.items():
+        total = add(node("where", (node("eq", (w, ZERO)), ZERO, mul(w, t))), total)
+    return total
 
 
 def _plain(body: Term) -> Term:

@@ -27,7 +27,6 @@ from lossmith.derivations.rows.recognise import (
     weight_candidates,
     without,
 )
-from lossmith.derivations.terms import ONE as ONE_TERM
 from lossmith.derivations.terms import (
     COUNT,
     HALF,
@@ -44,6 +43,7 @@ from lossmith.derivations.terms import (
     power,
     sub,
 )
+from lossmith.derivations.terms import ONE as ONE_TERM
 
 # The root of the smallest normal number of float32: nothing divided by more than this overflows.
 SMALL = const(Fraction(1, 2**63))
@@ -234,39 +234,6 @@ def share_difference(e: Expr, h: Holes) -> Term | None:
             lacking = sub(forms.others(*other), forms.others(*one))
             return mul(h.hole(total), node("where", (both, lacking, sub(p, q))))
     return None
-
-
-def shift_pair(e: Expr, h: Holes) -> Term | None:
-    """c a_k - c sum(p a) -> c (sum(p gap) - gap_k): p sums to one, so both may be measured from the peak."""
-    if e.op != "add":
-        return None
-    algebra = h.algebra
-    for p in [n for n in x.walk(e) if n.op == "exp"]:
-        found = is_softmax(p, algebra)
-        if found is None or found[0].sort != "row":
-            continue
-        a, lse = found
-        mean = algebra.sum(algebra.mul(p, a))
-        places = [a] if e.sort == "row" else [algebra.at(a, y) for y in labels_of(e)]
-        for place in places:
-            for t in e.args:
-                c = _ratio(t, place, algebra)
-                left = algebra.sub(algebra.sub(e, t), algebra.neg(algebra.mul(c, mean))) if c is not None else e
-                if c is not None and size(left) <= size(e) - 2:
-                    mean_gap = node("sum", (mul(forms.share(a, lse), forms.gap(a, lse)),))
-                    pair = mul(h.hole(c), sub(mean_gap, forms.gap(place, lse)))
-                    return add(pair, h.hole(left))
-    return None
-
-
-def _ratio(t: Expr, place: Expr, algebra: Algebra) -> Expr | None:
-    """c where t = c * place, place being a single term."""
-    c, rest = coefficient(t)
-    own, wanted = coefficient(place)
-    if any(f not in factors(rest) for f in factors(wanted)) or wanted.op == "add":
-        return None
-    left = [f for f in factors(rest) if f not in factors(wanted)]
-    return algebra.mul(x.num(c / own), *left)
 
 
 def centre(e: Expr, h: Holes) -> Term | None:
@@ -545,8 +512,6 @@ RULES: Sequence[RowRule] = (
             r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
     RowRule("centre", "", "measured from its mean, the mean of what is left is small: its rounding no longer matters",
             r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
-    RowRule("shift-pair", "", "the shares sum to one, so a value and its mean may both be measured from the peak",
-            r"a_k - \textstyle\sum_j p_j a_j = \sum_j p_j (m - a_j) - (m - a_k)", shift_pair),
     RowRule("unit-share", "", "the shares sum to one: what each lacks is added up, instead of taken from the whole",
             r"1 - \textstyle\sum_k p_k g_k = \sum_k p_k (1 - g_k)", unit_share),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
