@@ -23,7 +23,7 @@ from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, from_seed, outside, without_choices
 from lossmith.derivations.polynomial import collect, ordered
 from lossmith.derivations.rules import RULES
-from lossmith.derivations.seeds import recognized, seeds, steadied, towards_one
+from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
 from lossmith.derivations.terms import Term, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
@@ -97,13 +97,7 @@ class Search:
 
     def holds(self, conditions: Iterable[Term]) -> bool:
         """Whether side conditions hold on the moderate points (they are proved on the final path only)."""
-        for condition in conditions:
-            left, right = (self.moderate(a) for a in condition.args)
-            # The closure of the condition: what holds inside holds at the edge by continuity.
-            broken = {"gt": left < right, "ge": left < right, "lt": left > right, "le": left > right}.get(condition.op)
-            if broken is not None and np.any(broken):
-                return False
-        return True
+        return hold(self.moderate, conditions)
 
     def admit(self, term: Term, moves: tuple[Move, ...]) -> Candidate | None:
         """Measure a new form; None if an equally rounding one is known."""
@@ -138,14 +132,21 @@ class Search:
                 self.admit(step.after, grown)
 
     def steady(self, start: Term, moves: tuple[Move, ...]) -> None:
-        """What the rules that are good everywhere make of a form, step by step."""
-        for step in steadied(start, lambda r: self.holds(r.conditions)):
-            moves = (*moves, from_rewrite(step))
-            self.admit(step.after, moves)
+        """What the rules that are good everywhere make of a form, step by step; other pairings first."""
+
+        def allowed(r: Rewrite) -> bool:
+            return self.holds(r.conditions)
+
+        ways = [(start, moves), *((step.after, (*moves, from_rewrite(step))) for step in paired(start, allowed))]
+        for term, way in ways:
+            for step in steadied(term, allowed):
+                way = (*way, from_rewrite(step))
+                self.admit(step.after, way)
 
     def grow(self, parent: Candidate) -> None:
         """Every rewrite of one candidate."""
         self.expanded.add(parent.serial)
+        self.steady(parent.term, parent.moves)
         for step in _all_rewrites(parent.term):
             if self.budget.spent():
                 return
@@ -314,6 +315,17 @@ class Search:
         self.excuse(fully=True)
         if not self.good() and self.expand():
             self.excuse(fully=True)
+
+
+def hold(at: evaluate.Evaluator, conditions: Iterable[Term]) -> bool:
+    """Whether conditions hold at some points."""
+    for condition in conditions:
+        left, right = (at(a) for a in condition.args)
+        # The closure of the condition: what holds inside holds at the edge by continuity.
+        broken = {"gt": left < right, "ge": left < right, "lt": left > right, "le": left > right}.get(condition.op)
+        if broken is not None and np.any(broken):
+            return False
+    return True
 
 
 def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -46,7 +46,17 @@ def derive(unit: Unit, order: Order = (), dtypes: Dtypes = None) -> Derivation:
     definition, licences, licensed = licensed_definition(unit)
     start = derivative(licensed, order, unit.arguments)
     first = (*licences, *_differentiation(licensed, start, order))
-    return _finish(unit, order, unit.arguments, definition, start, first, dtypes)
+    return _finish(unit, order, unit.arguments, definition, start, first, dtypes,
+                   _other_starts(unit, licensed, start, order))
+
+
+def _other_starts(unit: Unit, definition: Term, start: Term, order: Order) -> tuple[Term, ...]:
+    """The derivative of the definition in the names of its parts, where that is another term."""
+    if unit.shape == "row":
+        return ()
+    named = search.recognized(definition, unit.arguments, unit.given)
+    found = start if named is definition else derivative(named, order, unit.arguments)
+    return () if found is start else (found,)
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,9 +126,9 @@ def _latex(words: str) -> str:
 
 
 def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,
-            first: tuple[Step, ...], dtypes: Dtypes = None) -> Derivation:
+            first: tuple[Step, ...], dtypes: Dtypes = None, starts: tuple[Term, ...] = ()) -> Derivation:
     engine = row_engine if unit.shape == "row" else search
-    options = {"dtypes": dtypes, "given": unit.given}
+    options = {"dtypes": dtypes, "given": unit.given, "seeds": starts}
     found, form = engine.stabilize(start, arguments, order=order, **{k: v for k, v in options.items() if v})
     steps = [*first, *found]
     if first and found:  # the derivative as it was written measures what the first rule found

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from lossmith.derivations import prove
+from lossmith.derivations import points, prove, relations
+from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
-from lossmith.derivations.beam import Budget, Search
+from lossmith.derivations.beam import Budget, Search, hold
 from lossmith.derivations.climb import climbed
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
+from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import expansion
 from lossmith.derivations.measure import Judge, judges
 from lossmith.derivations.moves import Move, from_rewrite
-from lossmith.derivations.terms import Term, leaves
+from lossmith.derivations.terms import Term, leaves, name_of
 from lossmith.derivations.ulp import FORMATS, Doubles
 from lossmith.derivations.verdicts import STABLE, judged
 
@@ -27,6 +29,7 @@ POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the
 SHARE = 0.72  # of so many points each format gets, where there are several
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
+RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
 WORK = 40_000  # nodes of measured forms
 
 
@@ -64,6 +67,19 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     if _worse(answer, root, fresh, target):
         answer = root
     return _report(answer, root, arguments, order, fresh, target, given)
+
+
+def recognized(definition: Term, arguments: tuple[Argument, ...], given: Sequence[Term] = ()) -> Term:
+    """The definition in the names that mathematics has for its parts: one form of it that is worth differentiating."""
+    used = {name_of(t) for t in leaves(definition)} | set(relations.names_in(given))
+    chosen = [a for a in arguments if a.name in used]
+    if definition.sort != "scalar" or not chosen:
+        return definition
+    columns = points.scalar_points(chosen, RECOGNIZED, 5, FORMATS["float32"], given=given)
+    near = np.all([np.abs(c) <= NEAR for c in columns.values()], axis=0)
+    at = Evaluator({n: c[near] for n, c in columns.items()})
+    chain = seeds_of.recognized(definition, lambda r: hold(at, r.conditions))
+    return chain[-1].after if chain else definition
 
 
 class _Drawing:
