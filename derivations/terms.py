@@ -101,6 +101,9 @@ GUARDED = _ops(
     ("absorb", 2, "a * b, and 0 where a = 0 even if b is infinite (NaN still passes)"),
     ("gap", 2, "a - b, and 0 where a = b even if both are infinite"),
     ("exp_diff", 2, "exp(a - b), 1 where a = b, with the rounding error of a - b put back"),
+    ("exp_prod", 2, "exp(a * b), with the rounding error of a * b put back"),
+    ("exp_quot", 2, "exp(a / b), with the rounding error of a / b put back"),
+    ("pow1p", 2, "(1 + a) ** b, with the rounding errors of 1 + a and of b * log(1 + a) put back"),
 )
 CHOICE = _ops(
     ("where", 3, "b where a holds, else c"),
@@ -474,7 +477,17 @@ _INFIX: Mapping[str, tuple[str, int]] = {
 def _digits(value: Fraction) -> str:
     """A fraction where it is short, else the shortest decimals of the float it is."""
     text = str(value)
-    return text if len(text) <= 12 or Fraction(float(value)) != value else repr(float(value))
+    if len(text) <= 12:
+        return text
+    if Fraction(float(value)) == value:
+        return repr(float(value))
+    below = value.denominator  # a number given as decimals is shown as decimals
+    for digits in range(19, 60) if below % 10 == 0 else ():
+        if 10**digits % below == 0:
+            sign = "-" if value < 0 else ""
+            whole = str(abs(value.numerator) * (10**digits // below)).rjust(digits + 1, "0")
+            return f"{sign}{whole[:-digits]}.{whole[-digits:]}"
+    return text
 
 
 def show(term: Term) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from flint import arb, fmpq
-from lossmith.derivations import balls, evaluate, expanding, measure, prove, series
+from lossmith.derivations import balls, evaluate, expanding, measure, prove, search, series
 from lossmith.derivations.constants import Sum, fraction
 from lossmith.derivations.parser import arguments, parse_term
 from lossmith.derivations.remainder import NotAnalyticError, Tail, tail_on
@@ -226,3 +226,20 @@ def test_a_polynomial_of_an_even_function_is_one_in_the_square():
     e = next(iter(expansions(definition, given, ("float64",))))
     square = mul(var("x"), var("x"))
     assert square in e.term.args[1].args and U not in (e.term, e.quantity)
+
+
+def test_decimals_are_shown_as_decimals_and_read_back():
+    definition, given = read("lgamma(1 + x)", x="(-1,inf)")
+    e = next(iter(expansions(definition, given, ("float64",))))
+    text = show(e.term)
+    assert "-0.57721566490153286060651" in text
+    assert parse_term(text, arguments({"x": "real"})) is e.term
+
+
+def test_the_search_uses_a_proved_polynomial_where_nothing_else_helps():
+    definition, given = read("x - sin(x)", x="real")
+    steps, form = search.stabilize(definition, given)
+    assert form.verdict == "stable"
+    (step,) = [s for s in steps if s.rule == expanding.NAME]
+    assert [e.kind for e in step.evidence] == ["proved"]
+    assert expanding.undone(form.term, [step.result], given) is definition
