@@ -26,15 +26,16 @@ def source(functions: Iterable[str], library: str, width: int = 108) -> str:
     def visit(name: str) -> None:
         if name not in wanted:
             value = own[name]
-            for word in re.findall(r"\w+", inspect.getsource(value) if inspect.isfunction(value) else ""):
-                if word in own and word != name:
+            for word in value.__code__.co_names if inspect.isfunction(value) else ():
+                if word in own:
                     visit(word)
             wanted.append(name)
 
     for name in functions:
         visit(name)
     parts = ["\n".join(_table(name, value, width) for name in wanted if isinstance(value := own[name], (Table, float)))]
-    parts += [_function(value, wanted, library) for name in wanted if inspect.isfunction(value := own[name])]
+    parts += [_BY_LIBRARY.get((name, library)) or _function(value, wanted, library) for name in wanted
+              if inspect.isfunction(value := own[name])]
     return "\n\n\n".join(parts)
 
 
@@ -54,6 +55,11 @@ def _table(name: str, table: Table | float, width: int) -> str:
 def _printed(name: str) -> str:
     """The name in a module, where `_erfcx` takes any type and `_erfcx_of` float64."""
     return f"_{name}_of" if name in special.FUNCTIONS else f"_{name}"
+
+
+# Asking the elements costs a device a wait, and stops a compiler: it takes both ways instead.
+_BY_LIBRARY = {("some", "torch"): """def _some(mask):
+    return torch.compiler.is_compiling() or bool(torch.any(mask))"""}
 
 
 def _function(function: object, names: Iterable[str], library: str) -> str:

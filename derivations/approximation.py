@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, overload
 
 from flint import arb, ctx, fmpq
+from lossmith.derivations.ulp import FORMATS, round_fraction
 
 Ball = Any  # flint.arb
 NODES = 80
 WORKING = 400
+
+
+@contextmanager
+def working(precision: int) -> Iterator[None]:
+    """Ball arithmetic at this many bits."""
+    before = ctx.prec
+    ctx.prec = precision
+    try:
+        yield
+    finally:
+        ctx.prec = before
 
 
 class Table:
@@ -22,7 +36,7 @@ class Table:
     leave out less than 2^-bits of the least value. Iterating gives float64.
     """
 
-    def __init__(self, function: Callable[[Ball], Ball], low: float, high: float, bits: int = 56,
+    def __init__(self, function: Callable[[Ball], Ball], low: float | Fraction, high: float | Fraction, bits: int = 56,
                  unscaled: bool = False) -> None:
         self.function, self.low, self.high = function, Fraction(low), Fraction(high)
         self.bits, self.unscaled = bits, unscaled
@@ -30,12 +44,8 @@ class Table:
     @cached_property
     def exact(self) -> tuple[Fraction, ...]:
         """The coefficients to some hundred digits."""
-        before = ctx.prec
-        ctx.prec = WORKING
-        try:
+        with working(WORKING):
             return tuple(_fraction(c) for c in self._fitted())
-        finally:
-            ctx.prec = before
 
     def _fitted(self) -> list[Ball]:
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
@@ -73,6 +83,23 @@ class Table:
     def __getitem__(self, at: slice) -> tuple[float, ...]: ...
     def __getitem__(self, at: int | slice) -> float | tuple[float, ...]:
         return self.doubles[at]
+
+
+class Parts(Table):
+    """A number as a sum of floats, each of so many bits, the largest first."""
+
+    def __init__(self, number: Callable[[], Ball], *bits: int) -> None:
+        self.number, self.parts = number, bits
+
+    @cached_property
+    def exact(self) -> tuple[Fraction, ...]:
+        with working(WORKING):
+            rest = _fraction(self.number())
+        found = []
+        for bits in self.parts:
+            found.append(round_fraction(rest, replace(FORMATS["float64"], precision=bits)))
+            rest -= Fraction(found[-1])
+        return tuple(map(Fraction, found))
 
 
 class Low(Table):

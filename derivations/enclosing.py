@@ -103,6 +103,8 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "logaddexp": lambda a, b: _lse([a, b]), "xlogy": lambda a, b: a * b.log(),
     "log1pmx": anchored.log1pmx_ball, "expm1mx": anchored.expm1mx_ball, "clip": _clip, "clip_through": _clip,
     "absorb": operator.mul, "gap": operator.sub, "exp_diff": lambda a, b: (a - b).exp(),
+    "exp_prod": lambda a, b: (a * b).exp(), "exp_quot": lambda a, b: (a / b).exp(),
+    "pow1p": lambda a, b: (b * a.log1p()).exp() if a > -1 else (1 + a) ** b,
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: anchored.negation(_less(b, a)),
     "ge": lambda a, b: anchored.negation(_less(a, b)), "eq": _equal,
     "ne": lambda a, b: anchored.negation(_equal(a, b)), "and": anchored.both,

@@ -19,64 +19,6 @@ from lossmith.derivations.ulp import FORMATS, Doubles, Format, round_array, roun
 Array = npt.NDArray[Any]
 
 
-def _each(function: Callable[[float], float]) -> Callable[[Array], Array]:
-    """A function of Python floats, element by element; NaN where it raises ValueError."""
-
-    def one(x: float) -> float:
-        try:
-            return function(x)
-        except ValueError:
-            return math.nan
-        except OverflowError:
-            return math.inf
-
-    lifted = np.frompyfunc(one, 1, 1)
-    return lambda a: np.asarray(lifted(np.asarray(a, dtype=np.float64)), dtype=np.float64)
-
-
-_BERNOULLI = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
-
-
-def _digamma(x: float) -> float:
-    """Recurrence up to 10, then the asymptotic series; reflection below zero."""
-    if x == math.inf or math.isnan(x):
-        return x
-    if x <= 0:
-        if x == math.floor(x):
-            return math.nan
-        return _digamma(1 - x) - math.pi / math.tan(math.pi * x)
-    total = 0.0
-    while x < 10:
-        total -= 1 / x
-        x += 1
-    square, series = 1 / (x * x), 0.0
-    for b in reversed(_BERNOULLI):
-        series = square * (b + series)
-    return total + math.log(x) - 0.5 / x - series
-
-
-def _lgamma(x: float) -> float:
-    return math.inf if x <= 0 and x == math.floor(x) else math.lgamma(x)
-
-
-def log1pmx(a: Array) -> Array:
-    """log(1 + a) - a in float64: with r = a / (2 + a), r (2 r^2 (1/3 + r^2/5 + ..) - a) near zero."""
-    r = a / (2 + a)
-    square = r * r
-    series = np.zeros_like(square)
-    for k in range(29, 1, -2):
-        series = series * square + 1 / k
-    return np.where(np.abs(a) < 0.4, r * (2 * square * series - a), np.log1p(a) - a)
-
-
-def expm1mx(a: Array) -> Array:
-    """exp(a) - 1 - a in float64: its Taylor series near zero."""
-    series = np.ones_like(a)
-    for k in range(20, 2, -1):
-        series = 1 + series * a / k
-    return np.where(np.abs(a) < 0.5, a * a / 2 * series, np.expm1(a) - a)
-
-
 def _xlogy(a: Array, b: Array) -> Array:
     return np.where((a == 0) & ~np.isnan(b), 0.0, a * np.log(b))
 
@@ -109,10 +51,9 @@ SIMPLE: Mapping[str, Callable[..., Any]] = {
     "log2": np.log2, "log10": np.log10, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh,
     "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin,
     "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "erf": _each(math.erf), "erfc": _each(math.erfc), "erfcx": special.erfcx, "gamma": special.gamma,
-    "lgamma": _each(_lgamma), "digamma": _each(_digamma),
+    **{name: getattr(special, name) for name in special.FUNCTIONS},
     "sigmoid": _sigmoid, "softplus": _softplus, "logaddexp": np.logaddexp, "xlogy": _xlogy,
-    "log1pmx": log1pmx, "expm1mx": expm1mx, "clip": _clip, "clip_through": _clip,
+    "clip": _clip, "clip_through": _clip,
     "absorb": _absorb, "gap": _gap,
 }
 LOGICAL: Mapping[str, Callable[..., Any]] = {
@@ -253,8 +194,8 @@ class Evaluator:
         back = self._round(a - d)
         low = self._round(self._round(a - self._round(d + back)) + self._round(back - b))
         grown = self._round(np.exp(d))
-        low = np.where(np.isfinite(low) & np.isfinite(grown), low, 0.0)
-        return np.where(a == b, 1.0, self._round(grown + self._round(grown * low)))
+        extra = self._round(grown * low)
+        return np.where(a == b, 1.0, self._round(grown + np.where(np.isfinite(extra), extra, 0.0)))
 
 
 _OWN: Mapping[str, Callable[[Evaluator, Term], Array]] = {

@@ -226,6 +226,9 @@ _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "absorb": (lambda t, a: a[1], lambda t, a: a[0]),
     "gap": (lambda t, a: ONE, lambda t, a: MINUS_ONE),
     "exp_diff": (lambda t, a: t, lambda t, a: neg(t)),
+    "exp_prod": (lambda t, a: mul(t, a[1]), lambda t, a: mul(t, a[0])),
+    "exp_quot": (lambda t, a: div(t, a[1]), lambda t, a: neg(mul(t, div(a[0], _square(a[1]))))),
+    "pow1p": (lambda t, a: mul(a[1], make("pow1p", a[0], sub(a[1], ONE))), lambda t, a: mul(t, make("log1p", a[0]))),
 }
 
 

@@ -213,6 +213,7 @@ def _named(op: str, args: list[Any]) -> Any:
         "erfcx": lambda: sp.exp(a**2) * sp.erfc(a),
         "clip": lambda: sp.Min(sp.Max(a, b), c), "clip_through": lambda: sp.Min(sp.Max(a, b), c),
         "absorb": lambda: a * b, "gap": lambda: a - b, "exp_diff": lambda: sp.exp(a - b),
+        "exp_prod": lambda: sp.exp(a * b), "exp_quot": lambda: sp.exp(a / b), "pow1p": lambda: (1 + a) ** b,
         "gt": lambda: sp.Gt(a, b), "ge": lambda: sp.Ge(a, b), "lt": lambda: sp.Lt(a, b), "le": lambda: sp.Le(a, b),
     }
     return table[op]() if op in table else None

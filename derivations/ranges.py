@@ -109,7 +109,7 @@ def _products(a: Range, b: Range) -> list[float]:
 def _node(t: Term, args: list[Range]) -> Range:
     if t.sort == "truth":
         return 0.0, 1.0
-    if t.op == "exp_diff" and (t.args[1].op == "peak" or t.args[1].op == "max" and t.args[0] in t.args[1].args):
+    if t.op == "exp_diff" and (t.args[1].op == "peak" or (t.args[1].op == "max" and t.args[0] in t.args[1].args)):
         return 0.0, 1.0
     if t.op == "gap" and t.args[0].op == "peak":
         return 0.0, INF

@@ -1,41 +1,53 @@
 """Special functions in float64 on arrays: what neither NumPy nor torch computes well, from their definitions.
 
 Generated modules hold the source of what they call (codegen/specials.py): the functions here use
-of `np` only what torch has under the same name, and of this file only functions and tables.
+of `np` only what torch has under the same name, and of this file only functions, tables and numbers;
+`where` never takes two plain numbers, which torch would make a float32.
+A pair is a number as high + low, the low part at most about an ulp of the high one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from flint import arb
-from lossmith.derivations.anchored import Ball, erfcx_ball
-from lossmith.derivations.approximation import Low, Table
+from lossmith.derivations import special_tables as tables
+from lossmith.derivations.approximation import Low, Parts, Table
 
-Array = npt.NDArray[Any]
+Array = Any  # a float64 array, or tensor
+Pair = tuple[Array, Array]
 
-
-def _erfcx_scaled(t: Ball) -> Ball:
-    """(x + 1/2) erfcx(x), x = 4 (1 + t) / (1 - t)."""
-    x = 4 * (1 + t) / (1 - t)
-    return (x + arb(0.5)) * erfcx_ball(x.mid())
-
-
-def _stirling(t: Ball) -> Ball:
-    """gamma(x) e^x x^(1/2 - x), x = 1/t."""
-    x = 1 / t.mid()
-    return (x.lgamma() + x - (x - arb(0.5)) * x.log()).exp()
-
-
-ERFCX = Table(_erfcx_scaled, -1, 1)
-ERFCX_SHORT = Table(_erfcx_scaled, -1, 1, 27)  # for float32
+ERFCX = Table(tables.erfcx_scaled, -1, 1)  # in (x - 4) / (x + 4)
+ERFCX_SHORT = Table(tables.erfcx_scaled, -1, 1, 27)  # for float32
 ERFCX_LOW = Low(ERFCX, 1)
+ERF = Table(tables.erf_ratio, 0, 1)  # in 2 x^2 - 1
+ERF_LOW = Low(ERF, 1)
+LOG = Table(tables.atanh_tail, 0, 0.0295)
+THIRD = Parts(lambda: arb(1) / 3, 53, 53)
+LN2 = Parts(lambda: arb(2).log(), 32, 53)
+RECIPROCAL = Table(tables.reciprocal_gamma_slope, -0.5, 0.5)  # in 2 r
+RECIPROCAL_LONG = Table(tables.reciprocal_gamma_slope, -0.5, 0.5, 112)
+RECIPROCAL_LONG_LOW = Low(RECIPROCAL_LONG, 0)
+LGAMMA_ONE = Table(tables.lgamma_slope(1), -0.5, 0.5, 57)  # in 2 r
+LGAMMA_ONE_LOW = Low(LGAMMA_ONE, 1)
+LGAMMA_TWO = Table(tables.lgamma_slope(2), -0.5, 0.5, 57)
+LGAMMA_TWO_LOW = Low(LGAMMA_TWO, 1)
+STIRLING = Table(tables.binet, 0, 0.4)  # in 5 / x - 1
+HALF_LOG_TWO_PI = Parts(lambda: (2 * arb.pi()).log() / 2, 53, 53)
+DIGAMMA_ROOT = Parts(tables.digamma_root, 53, 53)
+DIGAMMA = Table(tables.digamma_ratio, 1, 3)  # in x - 2
+DIGAMMA_LOW = Low(DIGAMMA, 1)
+DIGAMMA_TAIL = Table(tables.digamma_tail, 0, Fraction(1, 3))  # in 6 / x - 1
+LOG1PMX_REACH = 9 / 49  # of s^2, a from -0.6 to 1
+LOG1PMX = Table(tables.atanh_rest, 0, LOG1PMX_REACH)
+EXPM1MX = Table(tables.expm1mx_ratio, -1, 2)
+EXPM1MX_LOW = Low(EXPM1MX, 1)
+PI = float(arb.pi())
 ROOT_PI_INVERSE = float(1 / arb.pi().sqrt())
-STIRLING = Table(_stirling, 0.0, 0.1)
+DEEP = Parts(lambda: arb(-40).exp(), 53, 53)
 
 
 def polynomial(coefficients: Iterable[float], a: Array) -> Array:
@@ -55,8 +67,15 @@ def tangent(coefficients: Iterable[float], a: Array) -> Array:
     return slope
 
 
-def two_product(a: Array, b: Array) -> tuple[Array, Array]:
-    """a b as product and rounding error, by halves of 26 bits; the error is 0 or NaN beyond 2^970."""
+def two_sum(a: Array, b: Array) -> Pair:
+    """a + b as sum and rounding error."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def two_product(a: Array, b: Array) -> Pair:
+    """a b as product and rounding error, by halves of 26 bits; |a|, |b| and the product below 2^970."""
     product = a * b
     a_high, b_high = 134217729 * a, 134217729 * b
     a_high, b_high = a_high - (a_high - a), b_high - (b_high - b)
@@ -64,50 +83,294 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
     return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b as sum and rounding error."""
-    total = a + b
-    back = total - a
-    return total, (a - (total - back)) + (b - back)
+def pair_product(a: Array, a_low: Array, b: Array, b_low: Array) -> Pair:
+    """The product of two pairs."""
+    product, low = two_product(a, b)
+    return two_sum(product, low + (a * b_low + a_low * b))
 
 
-def erfcx_pair(x: Array) -> tuple[Array, Array]:
-    """erfcx(x) for 0 <= x < 2^50 as high + low: a polynomial in t = (x - 4) / (x + 4), over x + 1/2."""
+def pair_quotient(a: Array, a_low: Array, b: Array, b_low: Array) -> Pair:
+    """The quotient of two pairs."""
+    ratio = a / b
+    product, low = two_product(ratio, b)
+    return ratio, ((a - product) - low + a_low - ratio * b_low) / b
+
+
+def pair_polynomial(coefficients: Iterable[float], lows: Iterable[float], a: Array) -> Pair:
+    """A polynomial whose coefficients are pairs, as a pair."""
+    total, low = 0 * a, 0 * a
+    for coefficient, rest in zip(coefficients, lows):
+        product, lost = two_product(total, a)
+        lost = lost + low * a
+        total, low = two_sum(coefficient, product)
+        low = low + (lost + rest)
+    return total, low
+
+
+def ended(coefficients: Table, low: Table, a: Array) -> Pair:
+    """A polynomial as a pair: its last sum is not rounded."""
+    rise, lost = two_product(a, polynomial(coefficients[:-1], a))
+    high, rest = two_sum(coefficients[-1], rise)
+    return high, rest + lost + low[0]
+
+
+def log_pair(x: Array) -> Pair:
+    """log(x) as a pair, some 65 bits, for normal x > 0: x = m 2^e, log(m) = 2 atanh(s), s = (m - 1) / (m + 1)."""
+    mantissa, exponent = np.frexp(x)
+    small = mantissa < 0.7071067811865476
+    mantissa = np.where(small, 2 * mantissa, mantissa)
+    exponent = np.where(small, exponent - 1, exponent) + 0 * x
+    below, below_low = two_sum(mantissa, 1.0)
+    s, s_low = pair_quotient(mantissa - 1, 0 * x, below, below_low)
+    square, square_low = pair_product(s, s_low, s, s_low)
+    third, third_low = pair_product(square, square_low, THIRD[0], THIRD[1])
+    bend, bend_low = pair_product(2 * s, 2 * s_low, third, third_low)
+    bend_low = bend_low + 2 * s * (square * square * polynomial(LOG, square / 0.01475 - 1))
+    high, low = two_sum(exponent * LN2[0], 2 * s)
+    high, rest = two_sum(high, bend)
+    return two_sum(high, rest + low + (2 * s_low + bend_low + exponent * LN2[1]))
+
+
+def exp_pair(high: Array, low: Array) -> Array:
+    """exp(high + low); the low part counts where the result is finite."""
+    grown = np.exp(high)
+    extra = grown * low
+    return np.where(np.abs(extra) < np.abs(grown), grown + extra, grown)
+
+
+def erfcx_pair(x: Array) -> Pair:
+    """erfcx(x) for 0 <= x < 2^50: a polynomial in t = (x - 4) / (x + 4), over x + 1/2."""
     above, above_low = two_sum(x, -4.0)
     below, below_low = two_sum(x, 4.0)
-    t = above / below
-    product, product_low = two_product(t, below)
-    t_low = ((above - product) - product_low + above_low - t * below_low) / below
-    slope, steep = polynomial(ERFCX[:-1], t), tangent(ERFCX, t)
-    rise, rise_low = two_product(t, slope)
-    high, low = two_sum(ERFCX[-1], rise)
-    low = low + (rise_low + t_low * steep + ERFCX_LOW[0])
+    t, t_low = pair_quotient(above, above_low, below, below_low)
+    high, low = ended(ERFCX, ERFCX_LOW, t)
     below, below_low = two_sum(x, 0.5)
-    whole = high / below
-    product, product_low = two_product(whole, below)
-    return whole, ((high - product) - product_low + low - whole * below_low) / below
+    return pair_quotient(high, low + t_low * tangent(ERFCX, t), below, below_low)
 
 
 def erfcx(a: Array) -> Array:
     """exp(a^2) erfc(a): left of 0 it is 2 exp(a^2) - erfcx(-a)."""
     size = np.abs(a)
     high, low = erfcx_pair(np.clip(size, None, 1e15))
-    right = np.where(size < 1e15, high + low, ROOT_PI_INVERSE / size)
-    square, rest = two_product(np.clip(-a, 0.0, 26.64), np.clip(-a, 0.0, 26.64))
-    grown = np.exp(square)
-    return np.where(a < 0, (grown + grown * rest) * 2 - right, right)
+    right = np.where(size > 1e15, ROOT_PI_INVERSE / size, high + low)
+    held = np.clip(-a, 0.0, 26.64)
+    return np.where(a < 0, 2 * exp_pair(*two_product(held, held)) - right, right)
+
+
+def erfc(a: Array) -> Array:
+    """1 - erf(a): right of 0 exp(-a^2) erfcx(a), the square a pair; towards its end a factor e^-40 comes last."""
+    x = np.clip(np.abs(a), None, 28.0)
+    high, low = erfcx_pair(x)
+    square, rest = two_product(x, x)
+    deep = x > 26.5
+    decay = np.exp(np.where(deep, 40 - square, -square))
+    product, lost = two_product(decay, high)
+    lacking = np.where(deep, DEEP[1] / DEEP[0] - rest, -rest)
+    right = product + (lost + decay * (low + high * lacking))
+    right = np.where(deep, right * DEEP[0], right)
+    return np.where(a < 0, 2 - right, right)
+
+
+def erf(a: Array) -> Array:
+    """The error function: a times a polynomial in a^2 up to 1, then 1 - erfc(a)."""
+    x = np.clip(np.abs(a), None, 1.0)
+    high, low = ended(ERF, ERF_LOW, 2 * x * x - 1)
+    near = x * high + x * low
+    near = np.where(np.abs(a) < 1, near, 1 - erfc(np.abs(a)))
+    return np.where(a < 0, -near, near)
+
+
+def joined(high: Array, low: Array) -> Array:
+    """A pair as one number; the low part counts where it is one."""
+    return np.where(np.abs(low) <= np.abs(high), high + low, high)
+
+
+def falling(v: Array, count: Array) -> Pair:
+    """(v - 1) (v - 2) .. (v - count + 1) as a pair, count <= 20."""
+    high, low = 1 + 0 * v, 0 * v
+    for k in range(1, 20):
+        product, lost = two_product(high, v - k)
+        low = np.where(k < count, lost + low * (v - k), low)
+        high = np.where(k < count, product, high)
+    return two_sum(high, low)
+
+
+def reciprocal(r: Array) -> Pair:
+    """1 / gamma(1 + r) for |r| <= 1/2, as a pair."""
+    rise, lost = two_product(r, polynomial(RECIPROCAL, 2 * r))
+    high, low = two_sum(1.0, rise)
+    return high, low + lost
+
+
+def reciprocal_long(r: Array) -> Pair:
+    """The same to a hundred bits."""
+    slope, slope_low = pair_polynomial(RECIPROCAL_LONG, RECIPROCAL_LONG_LOW, 2 * r)
+    rise, rise_low = pair_product(slope, slope_low, r, 0 * r)
+    high, low = two_sum(1.0, rise)
+    return high, low + rise_low
+
+
+def lgamma_pair(x: Array) -> Pair:
+    """lgamma(x) as a pair for 2.5 <= x <= 1e17, by Stirling's formula."""
+    log, log_low = log_pair(x)
+    high, low = pair_product(x - 0.5, 0 * x, log, log_low)
+    high, one = two_sum(high, -x)
+    high, two = two_sum(high, HALF_LOG_TWO_PI[0])
+    high, three = two_sum(high, polynomial(STIRLING, 5 / x - 1) / x)
+    return high, one + two + three + (low + HALF_LOG_TWO_PI[1])
+
+
+def reflected(v: Array) -> Pair:
+    """v sin(pi v) / pi without its sign, as a pair: gamma(-v) gamma(v) is one over it."""
+    r = v - np.round(v)
+    one, one_low = reciprocal(r)
+    other, other_low = reciprocal(-r)
+    both, both_low = pair_product(one, one_low, other, other_low)
+    edge, edge_low = two_product(v, np.abs(r))
+    return pair_product(both, both_low, edge, edge_low)
+
+
+def inverse_left(v: Array) -> Pair:
+    """1 / |gamma(-v)| for 1/2 <= v <= 20, as a pair of a hundred bits."""
+    whole = np.round(v)
+    r = v - whole
+    one, one_low = reciprocal_long(-r)
+    near, near_low = pair_product(one, one_low, np.abs(r), 0 * r)
+    product, product_low = falling(v, whole)
+    product, product_low = pair_product(product, product_low, v, 0 * v)
+    return pair_product(near, near_low, np.where(whole > 0, product, 1.0), np.where(whole > 0, product_low, 0.0))
 
 
 def gamma(a: Array) -> Array:
-    """The gamma function: NaN at negative whole numbers, infinite at 0."""
-    x = np.where(a < 0.5, 1 - a, a)
-    shift = 1 + 0 * x
-    for _ in range(10):
-        shift = np.where(x < 10, shift * x, shift)
-        x = np.where(x < 10, x + 1, x)
-    root = np.exp((x - 0.5) * np.log(x) / 2 - x / 2)
-    right = (root * polynomial(STIRLING, 20 / x - 1)) * root / shift
-    return np.where(a < 0.5, math.pi / (np.sin(math.pi * a) * right), right)
+    """The gamma function: inf at 0, NaN at negative whole numbers and at -inf."""
+    size = np.abs(a)
+    v = np.clip(size, 1e-20, 20.0)
+    whole = np.round(v)
+    one, one_low = reciprocal(v - whole)
+    top, top_low = falling(v, whole)
+    base, base_low = pair_product(one, one_low, np.where(whole > 0, 1.0, v), 0 * v)
+    right = joined(*pair_quotient(top, top_low, base, base_low))
+    high, low = lgamma_pair(np.clip(size, 20.0, 200.0))
+    right = np.where(size < 20, right, exp_pair(high, low))
+    below, below_low = reflected(np.clip(size, 1e-20, None))
+    deep = high > 690
+    decay = np.exp(np.where(deep, -high / 2, -high))
+    over, over_low = pair_product(below, below_low, np.where(size < 20, top, 1.0), np.where(size < 20, top_low, 0.0))
+    base, base_low = np.where(size < 20, base, decay), np.where(size < 20, base_low, -decay * low)
+    left = joined(*pair_quotient(base, base_low, over, over_low))
+    left = np.where((size > 20) & deep, left * decay, left)
+    odd = np.round(np.floor(size) / 2) * 2 != np.floor(size)
+    left = np.where(size == np.floor(size), np.nan, np.where(odd, left, -left))
+    return np.where(size < 1e-20, 1 / np.where(size == 0, size, a), np.where(a < 0, left, right))
 
 
-FUNCTIONS = ("erfcx", "gamma")
+def lgamma_left(v: Array) -> Array:
+    """log |gamma(-v)|; near a zero of it by what the pair lacks to 1."""
+    below, below_low = inverse_left(np.clip(v, 0.5, 20.0))
+    off, off_low = two_sum(below - 1, below_low)
+    near = np.log1p(np.clip(off, -0.5, 0.5)) + off_low / below
+    near = np.where(np.abs(off) < 0.5, near, np.log(below) + below_low / below)
+    high, low = lgamma_pair(np.clip(v, 20.0, 1e17))
+    below, below_low = reflected(np.where(v < 20, 20.5, v))
+    return np.where(v < 20, -near, -(high + (np.log(below) + low)))
+
+
+def lgamma(a: Array) -> Array:
+    """log |gamma(a)|: inf at 0 and at negative whole numbers, NaN at -inf."""
+    high, low = lgamma_pair(np.clip(a, 2.5, 1e17))
+    found = np.where(a < 1e17, high + low, a * (np.log(np.abs(a)) - 1))
+    r = np.clip(a - 2, -0.5, 0.5)
+    high, low = ended(LGAMMA_TWO, LGAMMA_TWO_LOW, 2 * r)
+    found = np.where(a < 2.5, r * high + r * low, found)
+    r = np.clip(a - 1, -0.5, 0.5)
+    high, low = ended(LGAMMA_ONE, LGAMMA_ONE_LOW, 2 * r)
+    found = np.where(a < 1.5, r * high + r * low, found)
+    r = np.clip(a, -0.5, 0.5)
+    one, one_low = reciprocal(r)
+    high, low = pair_product(one, one_low, np.abs(r), 0 * r)
+    found = np.where(a < 0.5, -(np.log(high) + low / high), found)
+    if some(a < -0.5):
+        found = np.where(a < -0.5, lgamma_left(-a), found)
+    found = np.where((a <= 0) & (a == np.floor(a)), np.inf, found)
+    return np.where(a < -1.7976931348623157e308, np.nan, found)
+
+
+def some(mask: Array) -> bool:
+    """Whether any element is true."""
+    return bool(np.any(mask))
+
+
+def digamma_near(x: Array, offset: float) -> Pair:
+    """digamma(x + offset) as a pair, 1 <= x + offset <= 3, offset 0 or 1: a polynomial times the way from its zero."""
+    way, way_low = two_sum(x, offset - DIGAMMA_ROOT[0])
+    high, low = ended(DIGAMMA, DIGAMMA_LOW, x + (offset - 2))
+    return pair_product(high, low, way, way_low - DIGAMMA_ROOT[1])
+
+
+def digamma(a: Array) -> Array:
+    """The derivative of lgamma: -inf at 0, NaN at negative whole numbers and at -inf."""
+    x = np.abs(a)
+    held = np.clip(x, 3.0, None)
+    high, low = two_sum(np.log(held), polynomial(DIGAMMA_TAIL, 6 / held - 1) / held)
+    middle, middle_low = digamma_near(np.clip(x, 1.0, 3.0), 0.0)
+    small, small_low = digamma_near(np.clip(x, 0.0, 1.0), 1.0)
+    one, one_low = pair_quotient(1 + 0 * x, 0 * x, x, 0 * x)
+    one_low = np.where(np.abs(one_low) < one, one_low, 0.0)
+    high, low = np.where(x < 3, middle, high), np.where(x < 3, middle_low, low)
+    high, low = np.where(x < 1, small, high), np.where(x < 1, small_low, low)
+    right, rest = two_sum(high, -one)
+    right = np.where(x < 1, right + np.where(one < 1e300, rest + low - one_low, 0.0), high + low)
+    r = x - np.round(x)
+    slope = np.where(np.abs(r) < 0.25, 1 / np.tan(PI * r), np.sign(r) * np.tan(PI * (0.5 - np.abs(r))))
+    left = (high + PI * slope) + (low + np.where(x < 1, 0.0, one))
+    left = np.where(x == np.floor(x), np.nan, left)
+    return np.where(a < 0, left, np.where(a == 0, -np.inf, right))
+
+
+def pow1p(a: Array, b: Array) -> Array:
+    """(1 + a) ** b, the rounding of 1 + a and of the product with its logarithm put back."""
+    total, lost = two_sum(a, 1.0)
+    usual = (total > 1e-290) & (total < 1e290) & (np.abs(b) < 1e290)
+    held = np.where(usual, total, 1.0)
+    log, log_low = log_pair(held)
+    share = np.where(usual, lost, 0.0) / held
+    log, log_low = two_sum(log, log_low + (share - share * share / 2))
+    high, low = pair_product(log, log_low, np.where(usual, b, 0.0), 0 * held)
+    far = np.where(np.abs(b) < 1e290, total ** b, np.exp(b * np.log1p(a)))
+    return np.where(usual, exp_pair(high, low), far)
+
+
+def exp_prod(a: Array, b: Array) -> Array:
+    """exp(a b), the rounding of the product put back."""
+    shift = np.where(np.abs(a) > 1e150, 2.0**-400, np.where(np.abs(b) > 1e150, 2.0**400, 1 + 0 * b))
+    return exp_pair(*two_product(a * shift, b / shift))
+
+
+def exp_quot(a: Array, b: Array) -> Array:
+    """exp(a / b), the rounding of the quotient put back."""
+    size = np.abs(b)
+    shift = np.where(size > 1e150, 2.0**-400, np.where(size < 1e-150, 2.0**400, 1 + 0 * b))
+    _, low = pair_quotient(a * shift, 0.0, b * shift, 0.0)
+    return exp_pair(a / b, low)
+
+
+def log1pmx(a: Array) -> Array:
+    """log(1 + a) - a; near 0 with s = a / (2 + a) it is s (2 s^2 (1/3 + s^2/5 + ..) - a)."""
+    near = np.clip(a, -0.6, 1.0)
+    s, s_low = pair_quotient(near, 0 * near, *two_sum(near, 2.0))
+    square = s * s
+    high, low = two_sum(2 * square * polynomial(LOG1PMX, square * (2 / LOG1PMX_REACH) - 1), -near)
+    return np.where(near == a, s * high + (s * low + s_low * high), np.where(a == np.inf, -a, np.log1p(a) - a))
+
+
+def expm1mx(a: Array) -> Array:
+    """exp(a) - 1 - a; near 0 it is a^2 (1/2 + a/6 + ..)."""
+    near = np.clip(a, -1.0, 2.0)
+    high, low = ended(EXPM1MX, EXPM1MX_LOW, (near - 0.5) / 1.5)
+    square, rest = two_product(near, near)
+    return np.where(near == a, square * high + (square * low + rest * high),
+                    np.where(a == np.inf, a, np.expm1(a) - a))
+
+
+FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx", "pow1p", "exp_prod",
+             "exp_quot")

@@ -39,6 +39,7 @@ _MORE: Mapping[str, Callable[..., Any]] = {
     "absorb": lambda a, b: a * b,
     "gap": lambda a, b: a - b,
     "exp_diff": lambda a, b: sp.exp(a - b),
+    "exp_prod": lambda a, b: sp.exp(a * b), "exp_quot": lambda a, b: sp.exp(a / b), "pow1p": lambda a, b: (1 + a) ** b,
     "logaddexp": functions.logaddexp, "xlogy": functions.xlogy,
     "clip": functions.clip, "clip_through": functions.clip_through,
     "lt": sp.Lt, "le": sp.Le, "gt": sp.Gt, "ge": sp.Ge, "eq": sp.Eq, "ne": sp.Ne, "and": sp.And, "or": sp.Or,

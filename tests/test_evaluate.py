@@ -6,7 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.special as sp
-from lossmith.derivations.evaluate import SIMPLE, Evaluator, evaluate, expm1mx, log1pmx
+from lossmith.derivations.evaluate import SIMPLE, Evaluator, evaluate
+from lossmith.derivations.special import expm1mx, log1pmx
 from lossmith.derivations.terms import COUNT, ONE, POSITION, add, const, div, label, make, mul, node, row, sub, var
 from lossmith.derivations.ulp import FORMATS, distance, round_fraction
 

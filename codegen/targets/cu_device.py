@@ -18,7 +18,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "pair": (), "scale": ("pair",), "exp": ("scale",), "log": ("scale",), "roots": ("pair",),
     "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
     "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
-    "erfcx": ("pair",), "gamma": (), "through_double": ("pair",),
+    "erfcx": ("pair",), "gamma": (), "exp_prod": ("exp",), "pow1p": ("powers",),
+    "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
     "elements": ("storage",), "rows": ("teams", "sums"),
 }
@@ -27,7 +28,8 @@ OF_OPERATION = {
     **dict.fromkeys(("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"), "hyperbolic"),
     **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
     "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
-    "erfcx": "erfcx", "gamma": "gamma",
+    "erfcx": "erfcx", "gamma": "gamma", "lgamma": "gamma", "exp_prod": "exp_prod", "exp_quot": "exp_prod",
+    "pow1p": "pow1p",
 }
 
 
@@ -92,19 +94,16 @@ def cases(coefficients: Sequence[Fraction], radius: float, types: Sequence[str])
     return tuple(made)
 
 
-def _bernoulli(count: int) -> list[Fraction]:
-    numbers = [Fraction(1)]
-    for n in range(1, count + 1):
-        numbers.append(-sum((math.comb(n + 1, k) * numbers[k] for k in range(n)), Fraction(0)) / (n + 1))
-    return numbers
-
-
 def through_double(operations: frozenset[str]) -> list[str]:
     """The functions of one argument that a kernel's pairs compute in double, as they are called."""
     return [PRINTED.get(op, op) for op in BY_DOUBLE if op in operations and op != "atan2"]
 
 
-PRINTED = {"gamma": "gamma_function"}
+PRINTED = {"gamma": "gamma_function", "lgamma": "lgamma_function"}
+
+
+def _hexadecimals(table: Table) -> list[str]:
+    return [hexadecimal(c) for c in table]
 
 
 def _erfcx(kind: str, table: Table) -> dict[str, object]:
@@ -122,7 +121,6 @@ def _context() -> dict[str, object]:
     everything = (FLOAT, DOUBLE, PAIR)
     high = Fraction(math.floor(LN2 * 2**16), 2**16)  # times any exponent: exact
     middle, low = split(LN2 - high)
-    bernoulli = _bernoulli(16)
     return {
         "exp_tail": cases(factorials, 0.3470, (PAIR,)),
         "log_tail": cases(odd, 0.0296, (PAIR,)),
@@ -135,7 +133,10 @@ def _context() -> dict[str, object]:
         "pi": constant(PI).double,
         "erfcx_series": [_erfcx(FLOAT, special.ERFCX_SHORT), _erfcx(DOUBLE, special.ERFCX)],
         "root_pi_inverse": hexadecimal(special.ROOT_PI_INVERSE),
-        "bernoulli": [constant(bernoulli[2 * n] / (2 * n)).double for n in range(8, 0, -1)],
+        "digamma_near": _hexadecimals(special.DIGAMMA), "digamma_root": _hexadecimals(special.DIGAMMA_ROOT),
+        "digamma_tail": _hexadecimals(special.DIGAMMA_TAIL), "ln2_double": _hexadecimals(special.LN2),
+        "third": ", ".join(_hexadecimals(special.THIRD)), "sqrt_half_double": hexadecimal(math.sqrt(0.5)),
+        "log_double": [constant(Fraction(1, 2 * n + 5)).double for n in range(10, -1, -1)],
     }
 
 

@@ -16,12 +16,8 @@ from lossmith.codegen.targets import np_docs, np_elementwise, np_rows
 from lossmith.codegen.targets.np_module import folded, safe
 from lossmith.codegen.targets.np_printing import (
     FUNCTIONS,
-    SCALAR_FUNCTIONS,
-    SERIES_REACH,
     Constants,
-    digamma_series,
     literal,
-    series,
 )
 from lossmith.derivations import special
 from lossmith.derivations.domains import INFINITY, Domain, parse_domain
@@ -54,8 +50,6 @@ def render(bundle: Bundle) -> list[Rendered]:
         functions=[(n, u, _parameters(n)) for n, u in FUNCTIONS.items() if n in module.helpers],
         special_functions=[(n, _parameters(n)) for n in special.FUNCTIONS if n in module.helpers],
         special_source=specials.source([n for n in special.FUNCTIONS if n in module.helpers], "np"),
-        scalar_functions=[n for n in SCALAR_FUNCTIONS if n in module.helpers],
-        **_series(),
     )
     return [Rendered(f"np/{bundle.origin.unit}.py", _tidy(text), "#")]
 
@@ -119,24 +113,3 @@ def _parameter(given: Input) -> dict[str, Any]:
         condition += f" and {safe(given.name)} != 0"
     return {"name": safe(given.name), "domain": given.domain.replace("{", "{{").replace("}", "}}"),
             "condition": condition, "is_eps": given.default == "eps"}
-
-
-@functools.cache
-def _series() -> dict[str, Any]:
-    """The coefficients and reaches of the series in the helpers, as source text."""
-    made: dict[str, Any] = {"digamma_series": _tuple("_DIGAMMA", [literal(c) for c in digamma_series()])}
-    for name, reach in SERIES_REACH.items():
-        made[f"{name}_series"] = _tuple(f"_{name.upper()}", [literal(c) for c in series(name, 53)])
-        made[f"{name}_reach"] = [literal(r) for r in reach]
-    return made
-
-
-def _tuple(name: str, items: list[str]) -> str:
-    """A tuple as source, in lines that fit."""
-    lines, line = [], "   "
-    for item in items:
-        if len(line) + len(item) > 100:
-            lines.append(line)
-            line = "   "
-        line += f" {item},"
-    return "\n".join([f"{name} = (", *lines, line, ")"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,15 +32,12 @@ FUNCTIONS: Mapping[str, str] = {
     "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
     "exp2": "np.exp2", "log2": "np.log2", "log10": "np.log10", "pow": "np.power", "atan2": "np.arctan2",
 }
-# Functions that NumPy lacks; Python's own serve, element by element.
-SCALAR_FUNCTIONS = ("erf", "erfc", "lgamma", "digamma")
 TABLE: Mapping[str, Form] = {
     "add": infix("+", _SUM), "sub": infix("-", _SUM), "mul": infix("*", _PRODUCT), "div": infix("/", _PRODUCT),
     "neg": Form("-{0}", _SIGN, (_SIGN,)),
     "max": call("np.maximum", 2), "min": call("np.minimum", 2), "abs": call("np.abs"), "sign": call("np.sign"),
     "sqrt": call("np.sqrt"),
-    **{name: call(f"_{name}", OPS[name].arity) for name in (*FUNCTIONS, *SCALAR_FUNCTIONS, *special.FUNCTIONS)},
-    **{name: call(f"_{name}") for name in ("log1pmx", "expm1mx")},
+    **{name: call(f"_{name}", OPS[name].arity) for name in (*FUNCTIONS, *special.FUNCTIONS)},
     **{name: call(f"_{name}", 2) for name in ("xlogy", "absorb", "gap", "exp_diff")},
     "where": call("_select", 3),
     "lt": _compare("<"), "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
@@ -52,12 +47,10 @@ TABLE: Mapping[str, Form] = {
 # What each helper of the template calls in its turn.
 CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
-    **dict.fromkeys(SCALAR_FUNCTIONS, ("each",)),
     **dict.fromkeys(special.FUNCTIONS, ()),
-    "log1pmx": ("in_double", "select"), "expm1mx": ("in_double", "select"),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
     "absorb": (), "gap": (), "select": (),
-    "in_double": (), "each": (), "vanish": (), "total": (), "below": ("total",),
+    "in_double": (), "vanish": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
 
@@ -190,37 +183,3 @@ class NumpyPrinter(Printer):
             args[1] = context.typed.format(args[1])
         text = form.text.format(*args)
         return f"({text})" if form.level < outer else text
-
-
-SERIES_REACH = {"log1pmx": (Fraction(-3, 5), Fraction(1)), "expm1mx": (Fraction(-1), Fraction(1))}
-
-
-def series(name: str, precision: int) -> tuple[Fraction, ...]:
-    """Coefficients, highest first, of the series that serves where a helper's difference cancels.
-
-    log1pmx(a) = s (2 w P(w) - a), s = a/(2 + a), w = s^2, P(w) = sum w^k / (2 k + 3);
-    expm1mx(a) = a^2 P(a), P(a) = sum a^k / (k + 2)!. As many terms as leave out less than
-    2^-(precision + 2) of the whole within SERIES_REACH.
-    """
-    low, high = SERIES_REACH[name]
-    if name == "log1pmx":
-        reach = max((a / (2 + a)) ** 2 for a in (low, high))
-        terms = (Fraction(1, 2 * k + 3) for k in itertools.count())
-    else:
-        reach = max(-low, high)
-        terms = (Fraction(1, math.factorial(k + 2)) for k in itertools.count())
-    found = [next(terms)]
-    for term in terms:
-        if term * reach ** len(found) < found[0] / 2 ** (precision + 3):
-            break
-        found.append(term)
-    return tuple(reversed(found))
-
-
-def digamma_series() -> tuple[Fraction, ...]:
-    """B(2k) / (2k) for k = 8 .. 1: digamma(a) = log a - 1/(2a) - sum of these over a^(2k)."""
-    bernoulli = [Fraction(1)]
-    for n in range(1, 17):
-        row = sum((Fraction(math.comb(n + 1, k)) * b for k, b in enumerate(bernoulli)), Fraction(0))
-        bernoulli.append(-row / (n + 1))
-    return tuple(bernoulli[2 * k] / (2 * k) for k in range(8, 0, -1))

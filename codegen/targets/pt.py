@@ -16,8 +16,7 @@ from lossmith.codegen import specials
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets.pt_formulas import Formula, curvature_formula, elementwise_formula, row_formula
-from lossmith.codegen.targets.pt_printing import HELPERS, expm1mx_terms, literal, log1pmx_terms
-from lossmith.derivations import special
+from lossmith.codegen.targets.pt_printing import HELPERS, SPECIAL, expm1mx_terms, literal, log1pmx_terms
 from lossmith.derivations.domains import Domain, parse_domain
 from lossmith.derivations.terms import OPS
 
@@ -223,8 +222,8 @@ def _helpers_context(formulas: Iterable[Formula], always: Iterable[str]) -> dict
     used |= {c for name in [*used] for c in _CALLS.get(name, ())}
     return {
         "helpers": used, "block": BLOCK,
-        "special_functions": [(n, ("a", "b")[:OPS[n].arity]) for n in special.FUNCTIONS if n in used],
-        "special_source": specials.source([n for n in special.FUNCTIONS if n in used], "torch"),
+        "special_functions": [(n, ("a", "b")[:OPS[n].arity]) for n in SPECIAL if n in used],
+        "special_source": specials.source([n for n in SPECIAL if n in used], "torch"),
         "log1pmx_series": [literal(c) for c in log1pmx_terms(53, Fraction(1, 3))],
         "log1pmx_short": len(log1pmx_terms(24, Fraction(1, 3))),
         "expm1mx_series": [literal(c) for c in expm1mx_terms(53, Fraction(1))],

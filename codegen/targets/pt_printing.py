@@ -13,6 +13,9 @@ from lossmith.derivations.terms import OPS, Term, const, is_const, make, node, n
 _COMPARED = 0  # comparisons and what joins them stand alone or in brackets
 _NEGATED = 3
 
+# What torch lacks, or computes less well: printed by their source.
+SPECIAL = tuple(name for name in special.FUNCTIONS if name not in ("erf", "erfc", "log1pmx", "expm1mx"))
+
 
 def _compare(sign: str) -> Form:
     return Form(f"{{0}} {sign} {{1}}", _COMPARED, (1, 1))
@@ -29,14 +32,14 @@ TABLE: Mapping[str, Form] = {
     "min": call("torch.minimum", 2),
     "abs": call("torch.abs"),
     "sign": call("_sign"),
-    "log1p": call("_log1p"),
+    **{name: call(f"_{name}") for name in ("log1p", "sinh", "cosh")},
     **{
         name: call(f"torch.{name}")
-        for name in ("sqrt", "exp", "expm1", "log", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos",
-                     "tan", "asin", "acos", "atan", "erf", "erfc", "lgamma", "digamma", "exp2", "log2", "log10")
+        for name in ("sqrt", "exp", "expm1", "log", "tanh", "asinh", "acosh", "atanh", "sin", "cos",
+                     "tan", "asin", "acos", "atan", "erf", "erfc", "exp2", "log2", "log10")
     },
     "atan2": call("torch.atan2", 2),
-    **{name: call(f"_{name}", OPS[name].arity) for name in special.FUNCTIONS},
+    **{name: call(f"_{name}", OPS[name].arity) for name in SPECIAL},
     "log1pmx": call("_log1pmx"),
     "expm1mx": call("_expm1mx"),
     "xlogy": call("torch.xlogy", 2),
@@ -55,9 +58,9 @@ TABLE: Mapping[str, Form] = {
     "not": Form("~{0}", _NEGATED, (ATOM,)),
 }
 # Functions of two arguments that take no plain numbers.
-_OF_TENSORS = frozenset({"exp_diff", "atan2"})
+_OF_TENSORS = frozenset({"exp_diff", "atan2", "exp_prod", "exp_quot", "pow1p"})
 # What each helper of the templates is for is said there; here, which of them need which others.
-HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sign", "log1pmx", "expm1mx", *special.FUNCTIONS)
+HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sinh", "cosh", "sign", "log1pmx", "expm1mx", *SPECIAL)
 
 
 class TorchPrinter(Printer):
