@@ -125,6 +125,13 @@ def factors(term: Term, side: int = 1) -> list[Signed]:
     return [] if is_const(term, 1) else [(side, term)]
 
 
+def _facing(pattern: list[Signed], term: Term) -> list[Signed]:
+    """The flattened product of a term, with the 1 of a reciprocal where the pattern has a numerator to bind it."""
+    parts = factors(term)
+    wanted = any(side > 0 for side, _ in pattern) and not any(side > 0 for side, _ in parts)
+    return [(1, ONE), *parts] if wanted else parts
+
+
 def total(parts: Iterable[Signed]) -> Term:
     """The sum of signed parts, in their order."""
     out: Term | None = None
@@ -184,7 +191,8 @@ def match(pattern: Term, term: Term, bindings: Bindings) -> Iterator[Bindings]:
                 yield found
     elif pattern.op in PRODUCTS:
         if term.op in PRODUCTS:
-            for found, rest in _subset(_Product, factors(pattern), factors(term), bindings, whole=True):
+            wanted = factors(pattern)
+            for found, rest in _subset(_Product, wanted, _facing(wanted, term), bindings, whole=True):
                 assert not rest
                 yield found
     elif pattern.op == "neg":
@@ -247,7 +255,8 @@ def _subset(kind: _Kind, pattern: list[Signed], parts: list[Signed], bindings: B
         last = i == len(wanted) - 1
         if last and p.op == "var" and name_of(p) not in found and name_of(p) not in CONSTANTS:
             rest = left(used)
-            if len(rest) > 1 and (kind.signed or sign > 0 or all(s < 0 for s, _ in rest)):
+            below = not kind.signed and sign > 0 and [s for s, _ in rest] == [-1]  # a single divisor: 1 over it
+            if below or (len(rest) > 1 and (kind.signed or sign > 0 or all(s < 0 for s, _ in rest))):
                 joined = kind.join(rest)
                 yield {**found, name_of(p): joined if sign > 0 else kind.inverse(joined)}, []
         for j, (s, t) in enumerate(parts):
@@ -286,7 +295,8 @@ def at_root(rule: Rewriting, term: Term) -> Iterator[tuple[Term, Bindings]]:
                 result = fill(rule.replacement, found, rule.collected)
                 yield _with_rest(result, [(s * sign, t) for s, t in rest], sign), found
     elif pattern.op in PRODUCTS and term.op in PRODUCTS:
-        for found, rest in _subset(_Product, factors(pattern), factors(term), {}, whole=False):
+        wanted = factors(pattern)
+        for found, rest in _subset(_Product, wanted, _facing(wanted, term), {}, whole=False):
             result = fill(rule.replacement, found, rule.collected)
             yield (product([*rest, (1, result)]) if rest else result), found
     elif pattern.op not in SUMS and pattern.op not in PRODUCTS:

@@ -370,7 +370,18 @@ def quotient(term: Term) -> Quotient:
         return top, bottom
 
     top, bottom = go(term)
+    through = _through_roots(atoms, context)
+    if through is not None:
+        top, bottom = reduced(top.compose(*through), bottom.compose(*through))
     return Quotient(tuple(atoms), top, bottom)
+
+
+def _through_roots(atoms: list[Term], context: Any) -> list[Any] | None:
+    """What each atom becomes where one is the root of another: that one is its square."""
+    gens = list(context.gens())
+    places = {ordered(a).id: i for i, a in enumerate(atoms)}
+    roots = {places[a.args[0].id]: i for i, a in enumerate(atoms) if a.op == "sqrt" and a.args[0].id in places}
+    return [gens[roots[i]] ** 2 if i in roots else g for i, g in enumerate(gens)] if roots else None
 
 
 def _poly(q: Quotient, p: Any) -> Poly:

@@ -28,30 +28,35 @@ from lossmith.derivations.polynomial import (
 )
 from lossmith.derivations.rules import BY_NAME
 from lossmith.derivations.shifts import shifted
-from lossmith.derivations.terms import ONE, TWO, ZERO, Term, make, walk
+from lossmith.derivations.terms import ONE, TWO, ZERO, Term, is_const, make, number, walk
 
 RECOGNITIONS = (
-    "log-of-exp", "exp-of-log", "logistic", "logistic-numerator", "logistic-ratio", "logistic-slope",
+    "log-of-exp", "exp-of-log", "logistic", "sigmoid-decay", "logistic-ratio", "logistic-slope", "logistic-numerator",
     "softmax-of-two", "complement", "log-sigmoid", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
     "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
     "cancel-into", "log-of-exponentials", "log-exponentials-and-number", "log-of-exp-share",
-    "logaddexp-of-three-less", "sigmoid-root", "exp-over-erfc", "log-of-half-erfc", "log-erfc-by-sign", "erfc",
-    "erfc-negative",
-    "log-gamma", "log-gamma-step", "gamma-step", "atan-difference", "tan-less-sin", "one-less-cos",
+    "logaddexp-of-three-less", "over-root", "over-root-power", "exp-over-erfc", "log-of-half-erfc",
+    "log-erfc-by-sign", "erfc", "erfc-negative", "log-gamma", "log-gamma-step", "gamma-step", "atan-difference",
+    "tan-less-sin", "tan-of-half", "cosecant-less-cotangent", "one-less-cos",
     "expm1", "log1p", "log1p-negative", "sign-times-self",
     "over-abs", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "softplus-difference-by-nearness", "sigmoid-difference-by-order", "tanh-difference", "exp-difference-by-order",
-    "divergence-by-nearness", "log1p-difference-by-nearness", "log-difference-by-nearness", "log-ratio-by-nearness",
-    "logaddexp-less-other", "hypotenuse", "sin-difference", "cos-difference", "tan-difference", "cosh-difference",
-    "sinh-difference",
+    "halved-sum", "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness", "log-mixture-by-weight",
+    "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
+    "softplus-difference-by-nearness", "tanh-difference", "sigmoid-difference-by-order", "exp-difference-by-order",
+    "log1p-difference-by-nearness", "log-ratio-anywhere", "log-difference-anywhere", "logaddexp-less-other",
+    "root-of-one-plus", "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
+    "sin-difference", "cos-difference", "tan-difference", "cosh-difference", "sinh-difference",
 )
-_steady = index([BY_NAME[n] for n in STEADY])
+# Other ways to pair what is in a formula, before the steady rules look at it.
+PAIRINGS = ("log-quotients-regrouped",)
+_pairings = index([BY_NAME[n] for n in PAIRINGS])
+_steady = [index([BY_NAME[n]]) for n in STEADY]
 _recognitions = index([BY_NAME[n] for n in RECOGNITIONS])
 _towards_one = index([BY_NAME[n] for n in TOWARDS_ONE])
 DEGREE = 8  # the highest power of e^u that a normal form may hold
@@ -79,17 +84,29 @@ def towards_one(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]
 
 
 def steadied(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
-    """The chain of rewrites whose results are good everywhere; no place is rewritten twice."""
-    done: set[tuple[str, int]] = set()
+    """The chain of rewrites whose results are good everywhere, the larger patterns first.
 
-    def once(r: Rewrite) -> bool:
-        key = (r.rule.name, r.source.id)
-        if key in done or any(source == r.source.id for _, source in done) or not allowed(r):
-            return False
-        done.add(key)
-        return True
+    No place is rewritten twice, and no rule works on what it made itself.
+    """
+    chain: list[Rewrite] = []
+    done: set[int] = set()
+    for rules in _steady:
+        made: set[int] = set()
+        for _ in range(4):
+            step = next((r for r in rewrites(term, rules)
+                         if r.source.id not in done | made and allowed(r)), None)
+            if step is None:
+                break
+            done.add(step.source.id)
+            made |= {t.id for t in walk(step.result)} - {t.id for t in walk(term)}
+            chain.append(step)
+            term = step.after
+    return chain
 
-    return _chain(term, _steady, once, 8)
+
+def paired(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
+    """The first regrouping that fits, if any."""
+    return _chain(term, _pairings, allowed, 1)
 
 
 def _chain(term: Term, rules: Mapping[str, Sequence[Rewriting]], allowed: Callable[[Rewrite], bool],
@@ -156,6 +173,15 @@ def _logistic(t: Term) -> Term:
     return terms.power(odds, terms.const(found[1]))
 
 
+def _powers_of_roots(t: Term) -> Term:
+    """sqrt(a)**n as a**(n/2), times the root where n is odd."""
+    if t.op == "pow" and t.args[0].op == "sqrt" and is_const(t.args[1]) and number(t.args[1]).denominator == 1:
+        a, n = t.args[0].args[0], int(number(t.args[1]))
+        if n >= 2:
+            return build("mul", terms.power(a, terms.const(n // 2)), t.args[0] if n % 2 else ONE)
+    return t
+
+
 def _complements(t: Term) -> Term:
     if t.op == "sub":
         for one, other, sign in ((t.args[0], t.args[1], 1), (t.args[1], t.args[0], -1)):
@@ -178,6 +204,7 @@ def normal_forms(term: Term) -> Iterator[Seed]:
             continue
         if kind == "logistic":
             found = _mapped(found, _complements)
+        found = _mapped(found, _powers_of_roots)
         what = {"": "", "exp": ", e^u as one symbol", "logistic": ", the logistic function as one symbol"}[kind]
         tex = {"": "", "exp": r"\text{ in } e^{u}", "logistic": r"\text{ in } \sigma(u)"}[kind]
         if found is not term:

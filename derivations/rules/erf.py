@@ -30,7 +30,7 @@ RULES = family(
          words="the logarithm of a product is the sum of the logarithms",
          because=r"\log(b\operatorname{erfc}a)=\log b+\log\operatorname{erfc}a"),
     rule("log-of-half-erfc", "log(erfc(a)/2)", "where(a > 0, log(erfcx(a)/2) - a**2, log1p(-erfc(-a)/2))",
-         words="the logarithm of a normal distribution: its tail through erfcx, the rest through what is missing from 1",
+         words="the logarithm of a normal distribution: its tail through erfcx, the rest from what 1 lacks",
          because=r"\tfrac12\operatorname{erfc}a = \tfrac12e^{-a^2}\operatorname{erfcx}a "
                  r"= 1-\tfrac12\operatorname{erfc}(-a)"),
     rule("exp-over-erfc", "exp(b)/erfc(a)", "exp([a**2 + b])/erfcx(a)",

@@ -43,6 +43,16 @@ RULES = family(
     rule("mixture", "c*exp(a) + (1 - c)*exp(b)", "exp(b)*(1 + c*expm1([a - b]))",
          words="the weights sum to one: what is left is how far the exponentials differ",
          because=r"c\,e^{a}+(1-c)\,e^{b} = e^{b}(1+c\,(e^{a-b}-1))"),
+    rule("weighted-log-sum-by-order", "log(c*exp(a) + d*exp(b))",
+         "max(a, b) + log(c*exp_diff(a, max(a, b)) + d*exp_diff(b, max(a, b)))",
+         words=OUT, because=r"c\,e^{a}+d\,e^{b} = e^{m}\,(c\,e^{a-m}+d\,e^{b-m}),\ m=\max(a,b)"),
+    rule("log-mixture-by-weight", "log(c*exp(a) + (1 - c)*exp(b))",
+         "where(c >= 1/2,"
+         " where((1 - c)*expm1([b - a]) < 1, a + log1p((1 - c)*expm1([b - a])), logaddexp(a + log(c), b + log1p(-c))),"
+         " where(c*expm1([a - b]) < 1, b + log1p(c*expm1([a - b])), logaddexp(a + log(c), b + log1p(-c))))",
+         "c > 0, c < 1",
+         words="from the exponent with the larger weight; where the other one dominates, with the weights as exponents",
+         because=r"c\,e^{a}+(1-c)\,e^{b} = e^{a}\,(1+(1-c)(e^{b-a}-1)) = e^{a+\log c}+e^{b+\log(1-c)}"),
     rule("larger-less", "max(a, b) - a", "max(0, [b - a])",
          words="subtracting one of the two leaves the positive part of the other's lead",
          because=r"\max(a,b)-a = \max(0,b-a)"),
