@@ -18,6 +18,7 @@ from lossmith.derivations.declaring import (
     arguments_of,
     class_index,
     class_label,
+    classes,
     logits,
     parameter,
     probabilities,
@@ -61,6 +62,7 @@ T = targets("t")
 WEIGHTS = targets("u", NONNEGATIVE)
 P, Q = targets("p"), probabilities("q")
 LABELS = targets("l", finite(0, 1))
+POSITIVES = targets("v", POSITIVE)
 SMOOTHING = parameter("s", interval(0, 1), "0.1")
 GAMMA = parameter("g", POSITIVE, "2")
 K, J = class_index("i"), class_index("j")
@@ -87,6 +89,14 @@ FORMULAS = {
         LABELS[K] / Sum(LABELS[J], J) * sp.log(LABELS[K] / Sum(LABELS[J], J) / softmax(X)), K),
     "two softmaxes": lambda: Sum(softmax(X) * (sp.log(softmax(X)) - sp.log(softmax(W))), K),
     "brier": lambda: Sum((softmax(X) - T[K]) ** 2, K),
+    "gini": lambda: 1 - Sum(softmax(X) ** 2, K),
+    "tsallis": lambda: 1 - Sum(softmax(X) ** sp.Rational(3, 2), K),
+    "mean": lambda: sp.log(Sum(sp.exp(X[K]), K) / classes),
+    "variance": lambda: Sum((X[K] - Sum(X[J], J) / classes) ** 2, K) / classes,
+    "weighted": lambda: sp.log(Sum(POSITIVES[K] * sp.exp(X[K]), K)),
+    "masks": lambda: sp.log(1 + Sum((1 - LABELS[K]) * sp.exp(X[K]), K)),
+    "affinity": lambda: -sp.log(Sum(sp.sqrt(P[K] * Q[K]), K)),
+    "jensen": lambda: Sum(P[K] * sp.log(2 * P[K] / (P[K] + Q[K])) + Q[K] * sp.log(2 * Q[K] / (P[K] + Q[K])), K),
     "one more": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)),
     "ranked": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)) + sp.log(1 + Sum(sp.exp(-X[K]), K)),
     "margin": lambda: sp.log(Sum(sp.exp(X[K] - 2 * sp.KroneckerDelta(K, Y)), K)) - X[Y],
@@ -175,7 +185,7 @@ def test_every_rule_fires() -> None:
         ("soft", ()), ("soft", ("x",)), ("soft", ("x", "x")), ("sparse", ()), ("sparse", ("x",)),
         ("regularised", ("x",)),
         ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
-        ("brier", ("x",)),
+        ("brier", ("x",)), ("gini", ()), ("mean", ()),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
     assert {r.name for r in RULES} <= fired
@@ -201,6 +211,60 @@ def test_holds_on_rows_that_seek_trouble(name: str, order: tuple[str, ...]) -> N
     form = solved(name, *order)[1]
     assert form.verdict == "stable" and form.error is not None and form.error.ulp <= 6, form.remaining
     assert form.error.points > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("gini", ()), ("tsallis", ()), ("mean", ("x",)), ("variance", ()), ("weighted", ("x",)), ("masks", ("x",)),
+     ("entropy", ("x",)), ("affinity", ()), ("jensen", ())],
+)
+def test_formulas_beyond_cross_entropy(name: str, order: tuple[str, ...]) -> None:
+    form = solved(name, *order)[1]
+    assert form.verdict == "stable", form.remaining
+
+
+@pytest.mark.parametrize("distance_apart", [1e-1, 1e-4, 1e-8])
+def test_softmaxes_near_each_other(distance_apart: float) -> None:
+    """The divergence of two softmaxes is of second order in their distance; no common offset matters."""
+    form = solved("two softmaxes")[1]
+    rng = np.random.default_rng(4)
+    x = 5 + rng.standard_normal(7)
+    env = {"x": x, "w": x + 3 + distance_apart * rng.standard_normal(7)}
+    assert ulps(form.term, form.definition, env) <= 16
+
+
+def test_a_sum_of_shares_less_one_is_a_sum_of_what_they_lack() -> None:
+    for name, env in (("gini", {"x": [50.0, 0.0, -3.0]}), ("tsallis", {"x": [0.0, 40.0, 1.0]})):
+        form = solved(name)[1]
+        assert ulps(form.term, form.definition, env) <= 6, name
+
+
+def test_constants_go_into_sums_of_distributions() -> None:
+    form = solved("affinity")[1]
+    p = np.array([0.25, 0.5, 0.25])
+    q = p * np.array([1 + 2.0**-20, 1 - 2.0**-20, 1 + 2.0**-20])
+    assert "sum(p) = sum(q) = 1" in form.remaining
+    assert ulps(form.term, form.definition, {"x": p, "p": p, "q": q}) <= 8
+
+
+def test_weights_multiply_and_masks_hide() -> None:
+    form = solved("weighted", "x")[1]
+    env = {"x": [300.0, 299.5, 280.0], "v": [0.3, 0.7, 1e-3]}
+    assert ulps(form.term, form.definition, env) <= 4
+    hidden = solved("masks")[1]
+    value = evaluate(hidden.term, {"x": np.array([np.inf, 0.0]), "l": np.array([1.0, 0.0])}, F64)
+    assert float(value) == pytest.approx(np.log(2), rel=1e-15)
+
+
+def test_near_equality_needs_linear_parts_that_cancel() -> None:
+    from lossmith.derivations.rows.nearness import near_equality
+
+    p, q = row("p"), row("q")
+    cross = mul(p, make("log", div(p, q)))
+    assert near_equality(cross) is None
+    assert near_equality(add(sub(cross, p), q)) is not None
+    squared = mul(make("log", div(p, q)), make("log", div(p, q)))
+    assert near_equality(squared) is None
 
 
 @pytest.mark.parametrize("top", [20.0, 40.0, 90.0])

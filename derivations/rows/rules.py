@@ -48,6 +48,7 @@ from lossmith.derivations.terms import ONE as ONE_TERM
 # The root of the smallest normal number of float32: nothing divided by more than this overflows.
 SMALL = const(Fraction(1, 2**63))
 QUARTER = const(Fraction(1, 4))
+NEARBY = const(4)  # as far as this two rows are told apart by their difference; exp of it is a moderate number
 LARGEST_ROOT = Fraction(3)  # a power this large of a rounded share loses as many roundings
 
 
@@ -320,9 +321,29 @@ def bregman(e: Expr, h: Holes) -> Term | None:
             logs = algebra.sum(algebra.mul(w, algebra.sub(algebra.log(w), a)))
             left = algebra.sub(e, algebra.mul(k, algebra.add(logs, algebra.mul(algebra.sum(w), lse))))
             if size(left) <= size(e) - 3:
-                body = h.divergence(w, k, a, lse)
-                return add(mul(h.hole(k), node("sum", (body,))), h.hole(left))
+                total = node("sum", (h.divergence(w, k, a, lse),))
+                one = is_softmax(w, algebra)
+                if one is not None and one[0].sort == "row":
+                    total = _tilted(one[0], one[1], a, total)
+                return add(mul(h.hole(k), total), h.hole(left))
     return None
+
+
+def _tilted(a: Expr, lse: Expr, b: Expr, apart: Term) -> Term:
+    """The divergence of the softmax of b from that of a, p: of u = b - a less its mean, where that is small.
+
+    With A = sum p (exp(u) - 1 - u) and r = sum p u the divergence is log(1 + A + r) - r: A, of second
+    order, less (A + r) - log(1 + A + r), of fourth. The difference b - a keeps its low part.
+    """
+    first, second, p = forms.element(a), forms.element(b), forms.share(a, lse)
+    d = node("gap", (second, first))
+    back = sub(d, second)
+    low = sub(sub(second, sub(d, back)), add(first, back))
+    u = add(sub(d, node("sum", (mul(p, d),))), low)
+    u = sub(u, node("sum", (mul(p, u),)))  # the mean was rounded; what is left of it is small
+    bend = node("sum", (mul(p, make("expm1mx", u)),))
+    near = add(bend, make("log1pmx", add(bend, node("sum", (mul(p, u),)))))
+    return node("where", (node("lt", (node("peak", (make("abs", u),)), NEARBY)), near, apart))
 
 
 def _unit_weights(e: Expr, a: Expr, c: Expr, h: Holes) -> list[tuple[Expr, Expr]]:
@@ -426,6 +447,25 @@ def log_ratio(e: Expr, h: Holes) -> Term | None:
     return None
 
 
+def log_mean(e: Expr, h: Holes) -> Term | None:
+    """c L - c log C -> c (m + log1p(-E)), E the mean of 1 - exp(-gap), where that is small."""
+    if e.op != "add":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        found = lse_term(t, algebra)
+        if found is None or len(found[1].args) != 1 or found[1].args[0].sort != "row":
+            continue
+        c, lse = found
+        left = algebra.sub(e, algebra.mul(c, algebra.sub(lse, algebra.log(x.COUNT))))
+        if size(left) <= size(e) - 2:
+            lacking = div(node("sum", (neg(make("expm1", neg(forms.gap(lse.args[0], lse)))),)), COUNT)
+            many = make("log", div(add(ONE_TERM, forms.rest(lse)), COUNT))
+            tail = node("where", (node("lt", (lacking, HALF)), make("log1p", neg(lacking)), many))
+            return add(mul(h.hole(c), add(forms.peak(lse), tail)), h.hole(left))
+    return None
+
+
 def lse_split(e: Expr, h: Holes) -> Term | None:
     """L -> peak + log1p(rest)."""
     if e.op == "lse":
@@ -518,6 +558,8 @@ RULES: Sequence[RowRule] = (
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
     RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",
             r"\log w + \log \textstyle\sum_j e^{a_j} - a_k = \log(w / p_k)", log_ratio),
+    RowRule("log-mean", "", "where all are near the largest, so is their mean: what they lack to it is averaged",
+            r"\log \tfrac1C \textstyle\sum_j e^{a_j} = m + \log(1 - \tfrac1C \sum_j (1 - e^{a_j - m}))", log_mean),
     RowRule("max-balance", "", "the log-sum-exp is measured from its peak, and so is what it is compared with",
             r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", max_balance),
     RowRule("max-balance-sum", "", "the log-sum-exp and the weighted sum are both measured from the peak",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lossmith.derivations.domains import Domain
+from lossmith.derivations.precise import spelled
 from lossmith.derivations.terms import Term, is_const, name_of, number, walk
 
-POSITIVE = frozenset({"exp", "exp_diff", "exp_prod", "exp_quot", "sigmoid", "softplus", "abs", "sqrt", "cosh", "rest", "count", "pi",
+POSITIVE = frozenset({"exp", "exp_diff", "sigmoid", "softplus", "abs", "sqrt", "cosh", "rest", "count", "pi",
                       "position", "erfc", "erfcx", "exp2", "expm1mx", "onehot", "label"})
 ODD = frozenset({"expm1", "log1p", "sinh", "tanh", "asinh", "atanh", "erf", "sum", "sign", "at", "asin", "atan"})
 
@@ -40,6 +41,8 @@ def _sign(t: Term, a: list[str], domains: Mapping[str, Domain]) -> str:
         domain = domains.get(name_of(t))
         known = domain.sign if domain is not None else None
         return "?" if known is None else "+" if known == 1 else "-"
+    if t.op == "precise":
+        return sign(spelled(t), domains)
     if t.op in POSITIVE:
         return "+"
     if t.op in ODD:
