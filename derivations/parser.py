@@ -171,7 +171,8 @@ def _grammar(text: str) -> ast.expr:
 
 def _measure(tree: ast.expr) -> None:
     """Refuse what is too large before anything walks it by recursion."""
-    count, levels, level = 0, 0, [tree]
+    count, levels = 0, 0
+    level: list[ast.AST] = [tree]
     while level:
         count += sum(isinstance(t, ast.expr) for t in level)
         levels += 1

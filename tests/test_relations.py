@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
 import pytest
+from conftest import Run
 from lossmith.derivations import checkpoints, parser, points, relations
 from lossmith.derivations.declarations import tightened
 from lossmith.derivations.loss import Argument
@@ -123,3 +125,14 @@ def test_a_formula_that_needs_its_relation():
     found = lm.stabilize("log(x - y)", "x=real, y=real", where="x > y")
     assert [show(r) for r in found.given] == ["x > y"] and "x > y" in found.to_text()
     assert found.form.error is not None and found.form.error.points > 200
+
+
+def test_the_command_says_all_of_it_as_data(command: Run) -> None:
+    said = command("stabilize", "log(x) - log(y)", "--domain", "x=positive", "--domain", "y=positive",
+                   "--where", "x > y", "--dtype", "float32", "--json")
+    assert said.returncode == 0, said.stderr
+    data = json.loads(said.stdout)
+    form = data["form"]
+    assert data["where"] == ["x > y"] and form["verdict"] == "stable"
+    assert [e["dtype"] for e in form["errors"]] == ["float32"] and form["before"]["ulp"] > 1e6
+    assert form["condition"] >= 1 and all(s["error_after"]["ulp"] is not None for s in data["steps"])
