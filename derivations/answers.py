@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from lossmith.derivations.beam import Candidate, Search
+from lossmith.derivations.beam import PER_STEP, Candidate, Search
+from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.guards import guard
 from lossmith.derivations.machine import cost, expansion, machine
 from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, replayed
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.terms import Term
+from lossmith.derivations.verdicts import STABLE
 
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
@@ -38,7 +40,7 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if good:
         if search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
             good = [root]
-        elif (plain := _plainer(search, good, fresh)) is not None:
+        elif (plain := _plainer(search, good, fresh) or _without_series(search, good[0])) is not None:
             return plain, rivals
         single = _single(search, good, edges)
         if search.strictly_met():
@@ -69,6 +71,17 @@ def _plainer(search: Search, good: list[Candidate], fresh: Judge) -> Answer | No
             return finished(search, c)
     search.allowance = strict
     return None
+
+
+def _without_series(search: Search, best: Candidate) -> Answer | None:
+    """Where the best form holds a polynomial of many terms: two pieces without one that cost no more."""
+    if all(m.name != SERIES for m in best.moves):
+        return None
+    split = best_split(search, SERIES)
+    if split is None or not split.within or not split.simple:
+        return None
+    pieces = piecewise(search, split)
+    return pieces if cost(pieces.term) + PER_STEP * len(pieces.moves) <= search.price(best) else None
 
 
 def _single(search: Search, good: list[Candidate], edges: Judge) -> Answer:

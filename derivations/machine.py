@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lossmith.derivations.match import PRODUCTS, Rewrite, at_root, build, factors, fill, heads, index, rewrites
 from lossmith.derivations.polynomial import ordered
+from lossmith.derivations.precise import spelled
 from lossmith.derivations.rules import BY_NAME, Rule
 from lossmith.derivations.terms import MACHINE, Term, is_const, number, rebuild, replace, walk
 
@@ -22,13 +23,15 @@ SINGLE: Mapping[str, Rule] = {
 COSTS: Mapping[str, float] = {
     "const": 0.0, "pi": 0.0, "var": 0.0, "neg": 0.5, "abs": 0.5, "max": 1.0, "min": 1.0, "sign": 1.0, "where": 1.0,
     "div": 4.0, "sqrt": 4.0, "absorb": 1.5, "gap": 1.5, "exp": 10.0, "log": 12.0, "expm1": 14.0, "log1p": 14.0,
-    "exp_diff": 18.0, "exp_prod": 16.0, "exp_quot": 20.0, "pow1p": 60.0, "pow": 25.0, "xlogy": 14.0, "log1pmx": 24.0, "expm1mx": 24.0, "erfcx": 20.0, "gamma": 60.0,
+    "exp_diff": 18.0,  "pow": 25.0, "xlogy": 14.0, "log1pmx": 24.0, "expm1mx": 24.0,
+    "erfcx": 20.0, "gamma": 60.0,
     "lgamma": 60.0, "digamma": 60.0,
     "add": 1.0, "sub": 1.0, "mul": 1.0, "lt": 0.5, "le": 0.5, "gt": 0.5, "ge": 0.5, "eq": 0.5, "ne": 0.5,
     "and": 0.5, "or": 0.5, "not": 0.5,
 }
 FUNCTION_COST = 16.0
-PLAIN_NUMBER, ODD_NUMBER = 1000, 1.5  # a coefficient of many digits takes a register, and a reader's patience
+PAIR_COST = 8.0  # of a node within a formula that is computed in twice the digits
+PLAIN_NUMBER, ODD_NUMBER = 1000, 3.0  # a coefficient of many digits takes a register, and a reader's patience
 
 
 def is_machine(term: Term) -> bool:
@@ -40,7 +43,7 @@ def cost(term: Term) -> float:
     """What a kernel pays: each distinct node once, functions dearer than arithmetic."""
     total = 0.0
     for t in walk(ordered(term)):
-        price = COSTS.get(t.op, FUNCTION_COST)
+        price = COSTS.get(t.op, FUNCTION_COST) if t.op != "precise" else PAIR_COST * len(walk(spelled(t)))
         if is_const(t) and max(abs(number(t).numerator), number(t).denominator) > PLAIN_NUMBER:
             price = ODD_NUMBER
         if t.op == "pow" and t.args[1].op == "const" and t.args[1].value == 2:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.facts import facts, narrowed
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.precise import formula, place
 from lossmith.derivations.terms import Term, name_of, number, walk
 
 Range = tuple[float, float]
@@ -94,8 +95,7 @@ RISING: Mapping[str, Callable[[float], float]] = {
     "sign": lambda x: float((x > 0) - (x < 0)),
 }
 FIXED: Mapping[str, Range] = {
-    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "onehot": (0.0, 1.0), "exp_diff": (0.0, INF), "exp_prod": (0.0, INF),
-    "exp_quot": (0.0, INF), "rest": (0.0, BIGGEST),
+    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "onehot": (0.0, 1.0), "exp_diff": (0.0, INF), "rest": (0.0, BIGGEST),
     "erfc": (0.0, 2.0), "erfcx": (0.0, INF), "atan2": (-math.pi, math.pi), "acos": (0.0, math.pi),
     "log1pmx": (-INF, 0.0), "expm1mx": (0.0, INF), "cosh": (1.0, INF),
 }
@@ -109,6 +109,8 @@ def _products(a: Range, b: Range) -> list[float]:
 def _node(t: Term, args: list[Range]) -> Range:
     if t.sort == "truth":
         return 0.0, 1.0
+    if t.op == "precise":
+        return _precise(t, args)
     if t.op == "exp_diff" and (t.args[1].op == "peak" or (t.args[1].op == "max" and t.args[0] in t.args[1].args)):
         return 0.0, 1.0
     if t.op == "gap" and t.args[0].op == "peak":
@@ -119,6 +121,16 @@ def _node(t: Term, args: list[Range]) -> Range:
         return RISING[t.op](args[0][0]), RISING[t.op](args[0][1])
     arithmetic = _ARITHMETIC.get(t.op)
     return EVERYTHING if arithmetic is None else arithmetic(args, t)
+
+
+def _precise(t: Term, args: list[Range]) -> Range:
+    if t.value is None:
+        return args[0]
+    found: dict[Term, Range] = {}
+    for part in walk(formula(t)):
+        known = args[place(part)] if part.op == "var" else _leaf(part, {}) if not part.args else None
+        found[part] = _node(part, [found[a] for a in part.args]) if known is None else known
+    return found[formula(t)]
 
 
 def _sum_range(low: float, high: float) -> Range:
@@ -167,7 +179,6 @@ _ARITHMETIC: Mapping[str, Callable[[list[Range], Term], Range]] = {
     "xlogy": lambda r, t: _span(_products(r[0], (_log(r[1][0]), _log(r[1][1])))),
     "div": _divide,
     "pow": _power,
-    "pow1p": lambda r, t: (0.0, INF) if r[0][0] >= -1 else EVERYTHING,
     "abs": _absolute,
     "max": lambda r, t: (max(r[0][0], r[1][0]), max(r[0][1], r[1][1])),
     "min": lambda r, t: (min(r[0][0], r[1][0]), min(r[0][1], r[1][1])),

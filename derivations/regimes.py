@@ -135,10 +135,15 @@ _SIMPLE = tuple((float(v), v) for v in SIMPLE)
 _POWERS = tuple((s * 2.0**e, s * Fraction(2) ** e) for e in range(-30, 31) for s in (1, -1))
 
 
-def best_split(search: Search) -> Piecewise | None:
-    """The best two or three pieces, if they beat every single form by more than they are charged."""
+def best_split(search: Search, without: str = "") -> Piecewise | None:
+    """The best two or three pieces, if they beat every single form by more than they are charged.
+
+    without: the name of a step; candidates with such a step are left out.
+    """
     judge = search.judge
-    pool = _taking_part(search)
+    pool = [c for c in _taking_part(search) if all(m.name != without for m in c.moves)]
+    if not pool:
+        return None
     table = np.array([_weighed(search.errors(c), search.target) for c in pool])
     costs = np.array([PER_COST * (c.cost + PER_MOVE * len(c.moves)) for c in pool])
     single = float((table.max(axis=1) + costs).min())

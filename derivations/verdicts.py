@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from lossmith.derivations.answers import Answer
 from lossmith.derivations.derivation import Measurement, Order, StableForm
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.measure import Judge
 from lossmith.derivations.terms import Term
-from lossmith.derivations.ulp import Doubles
+
+if TYPE_CHECKING:
+    from lossmith.derivations.answers import Answer
+    from lossmith.derivations.measure import Judge
+    from lossmith.derivations.ulp import Doubles
 
 STABLE = 16.0  # ulp: what counts as stable; the search aims lower
 
@@ -21,7 +24,7 @@ def judged(definition: Term, term: Term, root: Answer, arguments: tuple[Argument
     raw, errors = fresh.measurement(term), fresh.measurements(term, allowance)
     error = max(errors, key=lambda m: m.ulp)
     before = fresh.measurement(root.term)
-    worst = int(np.argmax(fresh.ulps(term)))
+    worst = int(fresh.ulps(term).argmax())
     left = ""
     if error.ulp > target:
         left = f"{error.ulp:.3g} ulp at {error.where}"
@@ -60,4 +63,4 @@ def _at(m: Measurement) -> str:
 
 
 def _size(ulp: float) -> str:
-    return "inf" if np.isinf(ulp) else f"{ulp:.3g}"
+    return "inf" if math.isinf(ulp) else f"{ulp:.3g}"

@@ -9,6 +9,7 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, walk
 from lossmith.derivations.typeset import numbers
 from lossmith.derivations.typeset.chain import Chain
+from lossmith.derivations.verdicts import sentence
 
 # What the notation abbreviates, said once on a page: operation -> (text, LaTeX), in this order.
 CONVENTIONS: dict[str, tuple[str, str]] = {
@@ -122,6 +123,8 @@ def summary(chain: Chain) -> list[str]:
     form = chain.form
     if form is not None and not chain.steps:
         out.append("the definition is computed as it stands")
+    if form is not None and (said := sentence(form)):
+        out.append(said)
     if form is not None and form.remaining:
         out.append(f"what remains: {form.remaining}")
     return out
