@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from lossmith.derivations import balls, expanding, points, proofs, refute
 from lossmith.derivations.derivation import Evidence, Step
@@ -18,6 +20,7 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
 from lossmith.derivations.moves import Move
 from lossmith.derivations.polynomial import TooLargeError, canon, quotient, vanishes
+from lossmith.derivations.precise import unwrapped
 from lossmith.derivations.ranges import Range, ranges
 from lossmith.derivations.refute import bounds, numeric, orders, value
 from lossmith.derivations.rules import BY_NAME, Rule
@@ -25,6 +28,7 @@ from lossmith.derivations.seeds import through_exp
 from lossmith.derivations.terms import Term, is_const, leaves, name_of, number, replace, walk
 from lossmith.derivations.ulp import FORMATS
 
+PROOFS = Path(__file__).resolve().parent / "rules" / "proofs.json"
 CHECKED = 40  # points at which a step without a proof is enclosed
 
 
@@ -42,8 +46,25 @@ def _searched(rule: Rule) -> tuple[dict[str, float] | None, int]:
 def prove_rule(rule: Rule) -> Evidence:
     """Proved by SymPy in every case of the signs that the condition allows, else enclosed by balls.
 
+    Each rule is proved once: what was found is kept in rules/proofs.json under the rule's text, which
+    `bench/prove_rules.py` writes and a test proves again. Raises ArithmeticError with a counterexample.
+    """
+    kept = _kept().get(rule.text)
+    return Evidence(*kept) if kept else proved_afresh(rule)
+
+
+@functools.cache
+def _kept() -> dict[str, tuple[Literal["proved", "enclosed"], str, int]]:
+    if not PROOFS.exists():
+        return {}
+    return {text: (kind, method, points) for text, (kind, method, points) in json.loads(PROOFS.read_text()).items()}
+
+
+def proved_afresh(rule: Rule) -> Evidence:
+    """The same, found now.
+
     Balls are asked first in any case: SymPy's logarithms of negative numbers are complex and may
-    agree where a real formula has no value. Raises ArithmeticError with a counterexample.
+    agree where a real formula has no value.
     """
     counterexample, used = _searched(rule)
     if counterexample is not None:
@@ -178,6 +199,7 @@ def _meaning(term: Term, case: Mapping[str, Any]) -> Any:
     """The term as SymPy's, named functions by their meaning; None for what SymPy cannot decide."""
     import sympy as sp
 
+    term = unwrapped(term)
     done: dict[int, Any] = {}
     for t in walk(term):
         args = [done[a.id] for a in t.args]
@@ -213,7 +235,6 @@ def _named(op: str, args: list[Any]) -> Any:
         "erfcx": lambda: sp.exp(a**2) * sp.erfc(a),
         "clip": lambda: sp.Min(sp.Max(a, b), c), "clip_through": lambda: sp.Min(sp.Max(a, b), c),
         "absorb": lambda: a * b, "gap": lambda: a - b, "exp_diff": lambda: sp.exp(a - b),
-        "exp_prod": lambda: sp.exp(a * b), "exp_quot": lambda: sp.exp(a / b), "pow1p": lambda: (1 + a) ** b,
         "gt": lambda: sp.Gt(a, b), "ge": lambda: sp.Ge(a, b), "lt": lambda: sp.Lt(a, b), "le": lambda: sp.Le(a, b),
     }
     return table[op]() if op in table else None
@@ -324,4 +345,4 @@ def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Te
     return Evidence("enclosed", "both sides in ball arithmetic", tried)
 
 
-__all__ = ["check_rule", "evidence", "prove_rule", "prove_step", "same_quotient"]
+__all__ = ["check_rule", "evidence", "prove_rule", "prove_step", "proved_afresh", "same_quotient"]
