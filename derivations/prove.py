@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lossmith.derivations import balls, expanding, points, proofs, refute
+from lossmith.derivations import balls, expanding, points, refute
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
@@ -279,7 +279,7 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
     given: relations between the arguments, which may decide a side condition and limit the points.
     """
     if move.rule is not None:
-        return (proofs.of_rule(move.rule), *(_condition(c, arguments, given) for c in move.conditions))
+        return (prove_rule(move.rule), *(_condition(c, arguments, given) for c in move.conditions))
     if move.name == "split":
         return (Evidence("proved", "both pieces are the same formula"),)
     if move.name == "absorb-infinity":

@@ -230,7 +230,8 @@ _BINARY: Mapping[str, Maker] = {
     "heaviside": lambda a, at_zero: where(node("eq", (a, ZERO)), at_zero, indicator(node("gt", (a, ZERO)))),
 }
 _OPERATIONS = {op: (_plain(op), spec.arity, spec.arity)
-               for table in (terms.FUNCTIONS, terms.NAMED, terms.GUARDED) for op, spec in table.items()}
+               for table in (terms.FUNCTIONS, terms.NAMED, terms.GUARDED) for op, spec in table.items()
+               if spec.arity > 0}
 _ROWS: Mapping[str, Entry] = {
     "sum": (total, 1, 2),
     "mean": (mean, 1, 2),
