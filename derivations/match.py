@@ -362,15 +362,17 @@ def _inner(term: Term) -> set[int]:
 def rewrites(term: Term, rules: Index) -> Iterator[Rewrite]:
     """Every use of every rule in the term, conditions not yet judged, each result once.
 
+    A result comes again with other conditions: where those of one rule fail, those of another may hold.
+
     A result much more than three times as large as what it replaces is left out.
     """
     inner = _inner(term)
-    seen = {term.id}
+    seen: set[tuple[Term, tuple[Term, ...]]] = set()
     for t in terms.walk(term):
         if not t.args or t.id in inner:
             continue
         for rule, result, conditions in rules.uses(t):
             after = terms.replace(term, {t: result})
-            if after.id not in seen:
-                seen.add(after.id)
+            if after is not term and (after, conditions) not in seen:
+                seen.add((after, conditions))
                 yield Rewrite(rule, term, t, result, after, conditions)

@@ -110,3 +110,11 @@ def test_building_tidies_without_changing_values():
     assert build("add", neg(x), y) is build("sub", y, x)
     assert build("sub", x, x) is ZERO and build("div", x, x) is ONE
     assert build("mul", const(2), build("mul", const(Fraction(3, 2)), x)) is build("mul", const(3), x)
+
+
+def test_a_result_is_offered_under_each_rule_s_own_conditions():
+    narrow = rule("narrow", "a**n/a", "a**[n - 1]", "a > 0", words="", because="")
+    wide = rule("wide", "a**n/a", "a**[n - 1]", "a != 0", words="", because="")
+    found = [(r.rule.name, show(r.after), [show(c) for c in r.conditions]) for r in
+             rewrites(read("x**3/x"), index([narrow, wide]))]
+    assert found == [("narrow", "x**2", ["x > 0"]), ("wide", "x**2", ["x != 0"])]

@@ -37,7 +37,4 @@ RULES = family(
     rule("zero-log-zero", "a*log(b)", "xlogy(a, b)", "b >= 0", words="0 log 0 is its limit, 0", because=r"0\log 0=0"),
     rule("xlogy", "xlogy(a, b)", "a*log(b)", "b > 0",
          words="away from zero this is a product", because=r"\mathrm{xlogy}(a,b)=a\log b"),
-    rule("ratio-less-one", "a/b - 1", "[a - b]/b", "b != 0",
-         words="the difference is exact where the quotient rounds to 1", because=r"\tfrac ab-1=\tfrac{a-b}{b}"),
-    rule("expm1-less-linear", "exp(a) - a - 1", "expm1mx(a)", words=LINEAR, because=r"e^a-1-a=\tfrac{a^2}{2}+\cdots"),
 )
