@@ -51,9 +51,6 @@ DOMAINS: dict[str, tuple[Domain, ...]] = {
     "xlogy": (REAL, POSITIVE),
     "log1pmx": (Domain(-1.0, INF, ((-1.0, 3.0), (0.0, 1e3)), (-1.0, 0.0, -0.5, 1.0)),),
     "expm1mx": (Domain(busy=((-3.0, 3.0), (-104.0, 89.0)), near=(0.0, -1.0, 1.0)),),
-    "pow1p": (Domain(-1.0, INF, ((-1.0, 3.0), (-0.1, 0.1)), (-1.0, 0.0)), Domain(busy=((-10.0, 10.0), (-1e5, 1e5)))),
-    "exp_prod": (Domain(busy=((-26.0, 26.0),)), Domain(busy=((-26.0, 26.0), (-9.0, 9.0)))),
-    "exp_quot": (Domain(busy=((-700.0, 700.0),)), Domain(busy=((-10.0, 10.0), (0.0, 1.0)))),
     "exp_diff": (EXPONENT, Domain(busy=((-10.0, 10.0), (-500.0, 500.0)))),
 }
 

@@ -10,8 +10,7 @@ from lossmith.derivations.terms import COUNT, Term, is_const, name_of, number
 LONGEST = 28
 _WORDS = {
     "add": "total", "sub": "difference", "mul": "product", "div": "ratio", "neg": "minus", "pow": "power",
-    "max": "larger", "min": "smaller", "absorb": "product", "where": "choice", "exp_diff": "decay",
-    "exp_prod": "exponential", "exp_quot": "exponential", "pow1p": "power",
+    "max": "larger", "min": "smaller", "absorb": "product", "where": "choice", "exp_diff": "decay", "precise": "value",
 }
 _JOINED = {"add": "plus", "sub": "minus", "mul": "times", "div": "over", "absorb": "times", "max": "or", "min": "and"}
 

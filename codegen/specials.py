@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
-from lossmith.derivations import special
-from lossmith.derivations.approximation import Table
+from lossmith.derivations import enclosing, special
+from lossmith.derivations.approximation import Table, working
+from lossmith.derivations.precise import formula, place
+from lossmith.derivations.terms import Term, number, walk
+from lossmith.derivations.ulp import split
 
-_HINT = re.compile(r": (Array|Iterable\[float\])|\s->.*(?=:\n)")
+_HINT = re.compile(r": (?:Array|Pair|Table|int|float|Iterable\[float\])(?=[,)])|\s->.*(?=:\n)")
 
 
 def _own() -> dict[str, object]:
@@ -50,6 +54,37 @@ def _table(name: str, table: Table | float, width: int) -> str:
             line = "   "
         line += word
     return "\n".join([*lines, line, ")"])
+
+
+def in_pairs(term: Term, names: Sequence[str]) -> str:
+    """The formula of a `precise` node as Python over pairs, its arguments being called by names."""
+
+    def text(t: Term) -> str:
+        if t.op == "var":
+            return names[place(t)]
+        if not any(a.op == "var" for a in walk(t)):
+            high, low = split(value_of(t))
+            return f"({high!r}, {low!r})"
+        if t.op == "pow":
+            return f"_power({text(t.args[0])}, {number(t.args[1])})"
+        function = special.ENDED.get(t.op) or special.PAIRED[t.op]
+        return f"_{function.__name__}({', '.join(map(text, t.args))})"
+
+    whole = formula(term)
+    return text(whole) if whole.op in special.ENDED else f"_value({text(whole)})"
+
+
+def pair_functions(term: Term) -> list[str]:
+    """The functions of special.py that such a text calls."""
+    found = {**special.PAIRED, **special.ENDED}
+    return ["value", *dict.fromkeys(found[t.op].__name__ for t in walk(formula(term)) if t.op in found)]
+
+
+def value_of(term: Term) -> Fraction:
+    """A term without inputs, to a hundred digits."""
+    with working(400):
+        mantissa, exponent = enclosing.run(term, {}, True).mid().man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
 
 def _printed(name: str) -> str:

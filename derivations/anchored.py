@@ -236,11 +236,6 @@ def power(a: Anchored, b: Anchored) -> Anchored:
     return exp(mul(b, log(a)))
 
 
-def pow1p(a: Anchored, b: Anchored) -> Anchored:
-    """(1 + a) ** b, a approaching -1 from the right."""
-    return INF if a.exact and a.anchor == -1 and b.sign == -1 else power(add(ONE, a), b)
-
-
 def difference_sign(a: Anchored, b: Anchored) -> int | None:
     """The sign of a - b, equal infinities being equal; None where it is not decided."""
     if a.kind is None or b.kind is None:
@@ -491,8 +486,6 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "digamma": _function("digamma", INF, NAN),
     "sigmoid": sigmoid, "softplus": softplus, "logaddexp": logaddexp, "xlogy": xlogy, "log1pmx": log1pmx,
     "expm1mx": expm1mx, "clip": clip, "clip_through": clip, "absorb": absorb, "gap": gap, "exp_diff": exp_diff,
-    "exp_prod": lambda a, b: exp(mul(a, b)), "exp_quot": lambda a, b: exp(div(a, b)),
-    "pow1p": pow1p,
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: negation(_less(b, a)),
     "ge": lambda a, b: negation(_less(a, b)), "eq": _equal, "ne": lambda a, b: negation(_equal(a, b)),
     "and": both, "or": lambda a, b: negation(both(negation(a), negation(b))), "not": negation,

@@ -18,6 +18,7 @@ import numpy as np
 from flint import arb, ctx, fmpq
 from lossmith.derivations import anchored
 from lossmith.derivations.anchored import Anchored, Ball, Truth
+from lossmith.derivations.precise import compute
 from lossmith.derivations.terms import OPS, Term, leaves, name_of, number, varies, walk
 from lossmith.derivations.ulp import Doubles, Format, round_scaled
 
@@ -103,8 +104,6 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "logaddexp": lambda a, b: _lse([a, b]), "xlogy": lambda a, b: a * b.log(),
     "log1pmx": anchored.log1pmx_ball, "expm1mx": anchored.expm1mx_ball, "clip": _clip, "clip_through": _clip,
     "absorb": operator.mul, "gap": operator.sub, "exp_diff": lambda a, b: (a - b).exp(),
-    "exp_prod": lambda a, b: (a * b).exp(), "exp_quot": lambda a, b: (a / b).exp(),
-    "pow1p": lambda a, b: (b * a.log1p()).exp() if a > -1 else (1 + a) ** b,
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: anchored.negation(_less(b, a)),
     "ge": lambda a, b: anchored.negation(_less(a, b)), "eq": _equal,
     "ne": lambda a, b: anchored.negation(_equal(a, b)), "and": anchored.both,
@@ -148,7 +147,7 @@ ANCHORED = Arithmetic(anchored.OPERATIONS, anchored.exactly, _input_anchored, la
                       anchored.union, anchored.NAN)
 
 LEAF = frozenset({"const", "pi", "var", "row", "label", "position", "count"})
-STRUCTURAL = frozenset({"where", "at", "onehot"})
+STRUCTURAL = frozenset({"where", "at", "onehot", "precise"})
 for _kind in (BALLS, ANCHORED):
     _lacking = sorted(set(OPS) - set(_kind.operations) - LEAF - STRUCTURAL)
     if _lacking:
@@ -249,6 +248,8 @@ def _step(t: Term, place: Mapping[int, int], kind: Arithmetic) -> Step:
         return _leaf(t, kind)
     if t.op in _REDUCERS:
         return _reducer(t.op, places, rows, kind)
+    if t.op == "precise":
+        return _lifted(lambda *args: compute(t, args, kind.operations, kind.exact, kind.pi), places, rows)
     if t.op == "where":
         return _lifted(_chooser(kind), places, rows)
     if t.op == "at":

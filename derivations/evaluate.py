@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from lossmith.derivations import special
+from lossmith.derivations.precise import compute
 from lossmith.derivations.terms import OPS, Term, name_of, number, varies, walk
-from lossmith.derivations.ulp import FORMATS, Doubles, Format, round_array, round_fraction
+from lossmith.derivations.ulp import FORMATS, Doubles, Format, round_array, round_fraction, split
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +61,13 @@ LOGICAL: Mapping[str, Callable[..., Any]] = {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal,
     "ne": np.not_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
 }
+
+
+def _whole_power(a: special.Pair, n: special.Pair) -> special.Pair:
+    return special.power(a, int(n[0]))
+
+
+_IN_PAIRS: Mapping[str, Callable[..., Any]] = {**special.PAIRED, **special.ENDED, "pow": _whole_power}
 
 
 class Evaluator:
@@ -185,6 +193,17 @@ class Evaluator:
         peak, rest = self._peak(t), self._rest(t)
         return np.where(np.isinf(peak), peak, self._round(peak + self._round(np.log1p(rest))))
 
+    def _precise(self, t: Term) -> Array:
+        """In pairs of float64; the other formats in float64 alone, which has twice their digits."""
+        args = self._aligned(t)
+        if t.value is None:
+            return args[0]
+        if self.fmt.name != "float64":
+            return self._round(compute(t, args, SIMPLE, lambda v: np.float64(v.numerator / v.denominator),
+                                       lambda: np.float64(math.pi)))
+        found = compute(t, [(a, np.zeros_like(a)) for a in args], _IN_PAIRS, split, lambda: special.PI)
+        return np.asarray(special.value(found) if isinstance(found, tuple) else found)
+
     def _exp_diff(self, t: Term) -> Array:
         return self._exp_diff_of(*self._aligned(t))
 
@@ -202,7 +221,7 @@ _OWN: Mapping[str, Callable[[Evaluator, Term], Array]] = {
     "const": Evaluator._const, "pi": Evaluator._pi, "var": Evaluator._input, "row": Evaluator._input,
     "label": Evaluator._label, "position": Evaluator._position, "count": Evaluator._count,
     "onehot": Evaluator._onehot, "at": Evaluator._at, "sum": Evaluator._sum, "peak": Evaluator._peak,
-    "rest": Evaluator._rest, "lse": Evaluator._lse, "exp_diff": Evaluator._exp_diff,
+    "rest": Evaluator._rest, "lse": Evaluator._lse, "exp_diff": Evaluator._exp_diff, "precise": Evaluator._precise,
 }
 _lacking = sorted(set(OPS) - {*SIMPLE, *LOGICAL, *_OWN, "where"})
 if _lacking:

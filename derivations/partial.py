@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
+from lossmith.derivations.precise import formula
 from lossmith.derivations.terms import (
     COMPARISONS,
     HALF,
@@ -30,7 +31,9 @@ from lossmith.derivations.terms import (
     node,
     number,
     power,
+    replace,
     sub,
+    var,
 )
 
 
@@ -226,9 +229,6 @@ _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "absorb": (lambda t, a: a[1], lambda t, a: a[0]),
     "gap": (lambda t, a: ONE, lambda t, a: MINUS_ONE),
     "exp_diff": (lambda t, a: t, lambda t, a: neg(t)),
-    "exp_prod": (lambda t, a: mul(t, a[1]), lambda t, a: mul(t, a[0])),
-    "exp_quot": (lambda t, a: div(t, a[1]), lambda t, a: neg(mul(t, div(a[0], _square(a[1]))))),
-    "pow1p": (lambda t, a: mul(a[1], make("pow1p", a[0], sub(a[1], ONE))), lambda t, a: mul(t, make("log1p", a[0]))),
 }
 
 
@@ -285,7 +285,15 @@ def _clip_through(t: Term, inner: tuple[Term, ...]) -> Term:
     return inner[0]
 
 
+def _precise(t: Term, inner: tuple[Term, ...]) -> Term:
+    total, whole = ZERO, formula(t)
+    given = {var(f"${k}"): a for k, a in enumerate(t.args)}
+    for k, d in enumerate(inner):
+        total = plus(total, times(replace(partial(whole, var(f"${k}")), given), d)) if d is not ZERO else total
+    return total
+
+
 _SPECIAL: Mapping[str, Callable[[Term, tuple[Term, ...]], Term]] = {
     "sub": _difference, "div": _quotient, "pow": _power, "max": _larger, "min": _larger, "where": _choice,
-    "clip": _clip, "clip_through": _clip_through,
+    "clip": _clip, "clip_through": _clip_through, "precise": _precise,
 }

@@ -8,7 +8,7 @@ A pair is a number as high + low, the low part at most about an ulp of the high 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -45,7 +45,7 @@ LOG1PMX_REACH = 9 / 49  # of s^2, a from -0.6 to 1
 LOG1PMX = Table(tables.atanh_rest, 0, LOG1PMX_REACH)
 EXPM1MX = Table(tables.expm1mx_ratio, -1, 2)
 EXPM1MX_LOW = Low(EXPM1MX, 1)
-PI = float(arb.pi())
+PI = Parts(arb.pi, 53, 53)
 ROOT_PI_INVERSE = float(1 / arb.pi().sqrt())
 DEEP = Parts(lambda: arb(-40).exp(), 53, 53)
 
@@ -321,37 +321,101 @@ def digamma(a: Array) -> Array:
     right, rest = two_sum(high, -one)
     right = np.where(x < 1, right + np.where(one < 1e300, rest + low - one_low, 0.0), high + low)
     r = x - np.round(x)
-    slope = np.where(np.abs(r) < 0.25, 1 / np.tan(PI * r), np.sign(r) * np.tan(PI * (0.5 - np.abs(r))))
-    left = (high + PI * slope) + (low + np.where(x < 1, 0.0, one))
+    slope = np.where(np.abs(r) < 0.25, 1 / np.tan(PI[0] * r), np.sign(r) * np.tan(PI[0] * (0.5 - np.abs(r))))
+    left = (high + PI[0] * slope) + (low + np.where(x < 1, 0.0, one))
     left = np.where(x == np.floor(x), np.nan, left)
     return np.where(a < 0, left, np.where(a == 0, -np.inf, right))
 
 
-def pow1p(a: Array, b: Array) -> Array:
-    """(1 + a) ** b, the rounding of 1 + a and of the product with its logarithm put back."""
-    total, lost = two_sum(a, 1.0)
-    usual = (total > 1e-290) & (total < 1e290) & (np.abs(b) < 1e290)
-    held = np.where(usual, total, 1.0)
-    log, log_low = log_pair(held)
-    share = np.where(usual, lost, 0.0) / held
-    log, log_low = two_sum(log, log_low + (share - share * share / 2))
-    high, low = pair_product(log, log_low, np.where(usual, b, 0.0), 0 * held)
-    far = np.where(np.abs(b) < 1e290, total ** b, np.exp(b * np.log1p(a)))
-    return np.where(usual, exp_pair(high, low), far)
+def settled(high: Array, low: Array) -> Pair:
+    """high + low as a pair; a low part that is no finite number counts for nothing."""
+    low = np.where(np.abs(low) < np.inf, low, 0.0)
+    total = high + low
+    rest = low - (total - high)
+    return total, np.where(np.abs(rest) < np.inf, rest, 0.0)
 
 
-def exp_prod(a: Array, b: Array) -> Array:
-    """exp(a b), the rounding of the product put back."""
-    shift = np.where(np.abs(a) > 1e150, 2.0**-400, np.where(np.abs(b) > 1e150, 2.0**400, 1 + 0 * b))
-    return exp_pair(*two_product(a * shift, b / shift))
+def plus(a: Pair, b: Pair) -> Pair:
+    """a + b."""
+    high, lost = two_sum(a[0], b[0])
+    low, rest = two_sum(a[1], b[1])
+    high, low = settled(high, lost + low)
+    return settled(high, low + rest)
 
 
-def exp_quot(a: Array, b: Array) -> Array:
-    """exp(a / b), the rounding of the quotient put back."""
-    size = np.abs(b)
-    shift = np.where(size > 1e150, 2.0**-400, np.where(size < 1e-150, 2.0**400, 1 + 0 * b))
-    _, low = pair_quotient(a * shift, 0.0, b * shift, 0.0)
-    return exp_pair(a / b, low)
+def opposite(a: Pair) -> Pair:
+    """-a."""
+    return -a[0], -a[1]
+
+
+def minus(a: Pair, b: Pair) -> Pair:
+    """a - b."""
+    return plus(a, opposite(b))
+
+
+def times(a: Pair, b: Pair) -> Pair:
+    """a b."""
+    product, lost = two_product(a[0], b[0])
+    return settled(product, lost + (a[0] * b[1] + a[1] * b[0]))
+
+
+def over(a: Pair, b: Pair) -> Pair:
+    """a / b."""
+    ratio = a[0] / b[0]
+    product, lost = two_product(ratio, b[0])
+    return settled(ratio, ((a[0] - product) - lost + a[1] - ratio * b[1]) / b[0])
+
+
+def power(a: Pair, count: int) -> Pair:
+    """a ** count, count > 0."""
+    found = a
+    for _ in range(count - 1):
+        found = times(found, a)
+    return found
+
+
+def size(a: Pair) -> Pair:
+    """|a|."""
+    return np.where(a[0] < 0, -a[0], a[0]), np.where(a[0] < 0, -a[1], a[1])
+
+
+def root(a: Pair) -> Pair:
+    """The square root."""
+    found = np.sqrt(a[0])
+    product, lost = two_product(found, found)
+    return settled(found, ((a[0] - product) - lost + a[1]) / (2 * found))
+
+
+def log_of(a: Pair) -> Pair:
+    """The logarithm; beyond 2^960 and below 2^-960 to the digits of one number."""
+    usual = (a[0] > 1e-289) & (a[0] < 1e289)
+    held = np.where(usual, a[0], 1.0)
+    high, low = log_pair(held)
+    share, rest = pair_quotient(np.where(usual, a[1], 0.0), 0 * held, held, 0 * held)
+    found, lost = two_sum(high, share)
+    low = low + (lost + rest - share * share / 2)
+    return settled(np.where(usual, found, np.log(a[0])), np.where(usual, low, 0.0))
+
+
+def log1p_of(a: Pair) -> Pair:
+    """log(1 + a)."""
+    return log_of(plus((1.0, 0.0), a))
+
+
+def exp_value(a: Pair) -> Array:
+    """exp(a), rounded."""
+    return exp_pair(a[0], a[1])
+
+
+def expm1_value(a: Pair) -> Array:
+    """exp(a) - 1, rounded."""
+    grown = np.expm1(a[0])
+    return joined(grown, a[1] * (grown + 1))
+
+
+def value(a: Pair) -> Array:
+    """A pair, rounded."""
+    return a[0] + a[1]
 
 
 def log1pmx(a: Array) -> Array:
@@ -372,5 +436,10 @@ def expm1mx(a: Array) -> Array:
                     np.where(a == np.inf, a, np.expm1(a) - a))
 
 
-FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx", "pow1p", "exp_prod",
-             "exp_quot")
+FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx")
+# What the operation `precise` is made of: operations on pairs, and those that end in a number.
+PAIRED: dict[str, Callable[..., Pair]] = {
+    "add": plus, "sub": minus, "mul": times, "div": over, "neg": opposite, "abs": size, "sqrt": root, "log": log_of,
+    "log1p": log1p_of, "pow": power,
+}
+ENDED: dict[str, Callable[[Pair], Array]] = {"exp": exp_value, "expm1": expm1_value}

@@ -12,6 +12,7 @@ from typing import Any
 import sympy as sp
 from lossmith.derivations import functions
 from lossmith.derivations.declaring import Sum, class_index, classes
+from lossmith.derivations.precise import spelled
 from lossmith.derivations.terms import Term, name_of, number
 
 INDICES = "ijlmnopqrs"
@@ -39,7 +40,6 @@ _MORE: Mapping[str, Callable[..., Any]] = {
     "absorb": lambda a, b: a * b,
     "gap": lambda a, b: a - b,
     "exp_diff": lambda a, b: sp.exp(a - b),
-    "exp_prod": lambda a, b: sp.exp(a * b), "exp_quot": lambda a, b: sp.exp(a / b), "pow1p": lambda a, b: (1 + a) ** b,
     "logaddexp": functions.logaddexp, "xlogy": functions.xlogy,
     "clip": functions.clip, "clip_through": functions.clip_through,
     "lt": sp.Lt, "le": sp.Le, "gt": sp.Gt, "ge": sp.Ge, "eq": sp.Eq, "ne": sp.Ne, "and": sp.And, "or": sp.Or,
@@ -73,6 +73,8 @@ def _write(term: Term, known: Mapping[str, Any], index: Any, depth: int) -> Any:
         return known[name_of(term.args[0])][known[name_of(term.args[1])]]
     if term.op in ("sum", "lse"):
         return _reduced(term, known, index, depth)
+    if term.op == "precise":
+        return _write(spelled(term), known, index, depth)
     args = [_write(a, known, index, depth) for a in term.args]
     if term.op in _ONE:
         return _ONE[term.op](*args)

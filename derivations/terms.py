@@ -101,9 +101,7 @@ GUARDED = _ops(
     ("absorb", 2, "a * b, and 0 where a = 0 even if b is infinite (NaN still passes)"),
     ("gap", 2, "a - b, and 0 where a = b even if both are infinite"),
     ("exp_diff", 2, "exp(a - b), 1 where a = b, with the rounding error of a - b put back"),
-    ("exp_prod", 2, "exp(a * b), with the rounding error of a * b put back"),
-    ("exp_quot", 2, "exp(a / b), with the rounding error of a / b put back"),
-    ("pow1p", 2, "(1 + a) ** b, with the rounding errors of 1 + a and of b * log(1 + a) put back"),
+    ("precise", -1, "a formula of its arguments, computed in twice the digits and rounded once"),
 )
 CHOICE = _ops(
     ("where", 3, "b where a holds, else c"),
@@ -401,6 +399,10 @@ def make(op: str, *args: Term) -> Term:
     folding = _FOLDING.get(op)
     if folding is not None:
         return folding(args[0], args[1])
+    if op == "precise":
+        from lossmith.derivations.precise import wrap  # which makes terms
+
+        return wrap(args[0])
     if op in ("max", "min") and args[0] is args[1]:
         return args[0]
     if OPS[op].arity == 1 and op not in ROWS and op != "not":
@@ -515,6 +517,10 @@ def show(term: Term) -> str:
                                            or t.args[1].op == t.op))
             text = left + sign + right
             return f"({text})" if level < outer else text
+        if t.op == "precise":
+            from lossmith.derivations.precise import spelled
+
+            return f"precise({go(spelled(t), 0)})"
         return f"{t.op}({', '.join(go(a, 0) for a in t.args)})"
 
     return go(term, 0)

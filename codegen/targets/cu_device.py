@@ -18,7 +18,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "pair": (), "scale": ("pair",), "exp": ("scale",), "log": ("scale",), "roots": ("pair",),
     "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
     "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
-    "erfcx": ("pair",), "gamma": (), "exp_prod": ("exp",), "pow1p": ("powers",),
+    "erfcx": ("pair",), "gamma": (), "precise": ("powers", "roots", "guarded"),
     "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
     "elements": ("storage",), "rows": ("teams", "sums"),
@@ -28,8 +28,7 @@ OF_OPERATION = {
     **dict.fromkeys(("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"), "hyperbolic"),
     **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
     "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
-    "erfcx": "erfcx", "gamma": "gamma", "lgamma": "gamma", "exp_prod": "exp_prod", "exp_quot": "exp_prod",
-    "pow1p": "pow1p",
+    "erfcx": "erfcx", "gamma": "gamma", "lgamma": "gamma", "precise": "precise",
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.codegen.specials import value_of
+from lossmith.derivations.precise import formula, place
 from lossmith.derivations.terms import FUNCTIONS, Term, is_const, number, walk
 from lossmith.derivations.ulp import FORMATS, round_fraction
+from lossmith.derivations.ulp import split as split_double
 
 # What <math.h> has for float and double alike.
 STANDARD = ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "erf", "erfc", "exp", "exp2",
@@ -19,7 +22,7 @@ PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459"
 TABLE = {
     **{name: call(name, spec.arity) for name, spec in FUNCTIONS.items()},
     "gamma": call("gamma_function"), "lgamma": call("lgamma_function"),  # in C, gamma is a logarithm too
-    **{name: call(name, 2) for name in ("exp_prod", "exp_quot", "pow1p")},
+    "precise": call("Wide<A>::rounded"),
     "add": infix("+", 5), "sub": infix("-", 5), "mul": infix("*", 6), "div": infix("/", 6),
     "neg": Form("-{0}", 7, (7,)), "pow": call("pow", 2), "max": call("larger", 2), "min": call("smaller", 2),
     "abs": call("fabs"), "sign": call("sign"), "sqrt": call("sqrt"),
@@ -44,7 +47,28 @@ class CudaPrinter(Printer):
             sign = self.table[term.op].text.split()[1]
             text = f"{integer(term.args[0])} {sign} {integer(term.args[1])}"
             return f"({text})" if outer > 3 else text
+        if term.op == "precise":
+            return f"Wide<A>::rounded({_in_pairs(formula(term), [self.text(a, leaf) for a in term.args])})"
         return super().text(term, leaf, outer)
+
+
+_PAIR_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+
+
+def _in_pairs(t: Term, args: Sequence[str]) -> str:
+    """A formula over pairs of numbers, its leaves being widened."""
+    if t.op == "var":
+        return f"wide({args[place(t)]})"
+    if not any(a.op == "var" for a in walk(t)):
+        value = value_of(t)
+        numbers = [hexadecimal(v) for v in split_double(value)] + [hexadecimal(v, "f") for v in split(value)]
+        return f"Wide<A>::number({', '.join(numbers)})"
+    inner = [_in_pairs(a, args) for a in t.args]
+    if t.op in _PAIR_SIGNS:
+        return f"({inner[0]} {_PAIR_SIGNS[t.op]} {inner[1]})"
+    if t.op == "pow":
+        return f"power<{number(t.args[1])}>({inner[0]})"
+    return f"(-{inner[0]})" if t.op == "neg" else f"{'fabs' if t.op == 'abs' else t.op}({inner[0]})"
 
 
 PRINTER = CudaPrinter("cu", TABLE)
@@ -106,8 +130,8 @@ _KEYWORDS = (
 _SCOPE = (
     "in out k known parameter row problem peaks other state A T Sum Peak Number Pair List inputs outputs parameters "
     "row_inputs scalar_inputs labels row_outputs scalar_outputs families classes sound literal power absorb gap "
-    "exp_diff xlogy sign larger smaller log1pmx expm1mx digamma erfcx gamma_function lgamma_function exp_prod "
-    "exp_quot pow1p grown accumulate settled collapsed widened factor widen whole_number scaled narrow load store "
+    "exp_diff xlogy sign larger smaller log1pmx expm1mx digamma erfcx gamma_function lgamma_function "
+    "wide Wide accumulate settled collapsed widened factor widen whole_number scaled narrow load store "
     "width stream count rows NAN INFINITY E I"
 )
 RESERVED = frozenset({*_KEYWORDS.split(), *_SCOPE.split(), *STANDARD})

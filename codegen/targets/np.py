@@ -49,9 +49,15 @@ def render(bundle: Bundle) -> list[Rendered]:
         helpers=sorted(module.helpers),
         functions=[(n, u, _parameters(n)) for n, u in FUNCTIONS.items() if n in module.helpers],
         special_functions=[(n, _parameters(n)) for n in special.FUNCTIONS if n in module.helpers],
-        special_source=specials.source([n for n in special.FUNCTIONS if n in module.helpers], "np"),
+        special_source=specials.source(_special(module.helpers), "np"),
     )
     return [Rendered(f"np/{bundle.origin.unit}.py", _tidy(text), "#")]
+
+
+def _special(helpers: frozenset[str]) -> list[str]:
+    """What a module needs of special.py."""
+    pairs = sorted(n.removeprefix("special.") for n in helpers if n.startswith("special."))
+    return [*(n for n in special.FUNCTIONS if n in helpers), *pairs]
 
 
 def _parameters(op: str) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from flint import arb, ctx, fmpq
 from lossmith.codegen.names import Names
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.codegen.specials import in_pairs, pair_functions, value_of
 from lossmith.derivations import special
-from lossmith.derivations.enclosing import PLAIN
 from lossmith.derivations.terms import COMPARISONS, OPS, Term, is_const, node, number, show, var, walk
 
+LETTERS = "abcdef"  # what the arguments of a formula in pairs are called
 WIDTH = 108  # of a line within a function
 # Python's binding strengths: comparisons, |, &, sums, products, signs.
 _COMPARE, _OR, _AND, _SUM, _PRODUCT, _SIGN = 1, 2, 3, 4, 5, 6
@@ -40,6 +40,7 @@ TABLE: Mapping[str, Form] = {
     **{name: call(f"_{name}", OPS[name].arity) for name in (*FUNCTIONS, *special.FUNCTIONS)},
     **{name: call(f"_{name}", 2) for name in ("xlogy", "absorb", "gap", "exp_diff")},
     "where": call("_select", 3),
+    "precise": call("_precise"),
     "lt": _compare("<"), "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
     "eq": _compare("=="), "ne": _compare("!="),
     "and": infix("&", _AND), "or": infix("|", _OR), "not": Form("~{0}", _SIGN, (_SIGN,)),
@@ -49,7 +50,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
     **dict.fromkeys(special.FUNCTIONS, ()),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
-    "absorb": (), "gap": (), "select": (),
+    "absorb": (), "gap": (), "select": (), "precise": (),
     "in_double": (), "vanish": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
@@ -57,8 +58,9 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 
 def helpers_of(terms: Iterable[Term], more: Iterable[str] = ()) -> frozenset[str]:
     """The helpers that printed terms call, and those that these call."""
-    todo = [*(t.op for t in walk(*terms)), *more]
-    found: set[str] = set()
+    every = walk(*terms)
+    todo = [*(t.op for t in every), *more]
+    found = {f"special.{name}" for t in every if t.op == "precise" for name in pair_functions(t)}
     while todo:
         name = todo.pop()
         if name in CALLS and name not in found:
@@ -106,28 +108,8 @@ class Constants:
         name = f"_{word}"
         while self.values.get(name, ("", meaning))[1] != meaning:
             name += "_"
-        self.values[name] = (repr(_value(term)), meaning)
+        self.values[name] = (repr(float(value_of(term))), meaning)
         return name
-
-
-def _value(term: Term) -> float:
-    """The float64 nearest a constant term, by ball arithmetic."""
-    before = ctx.prec
-    ctx.prec = 200
-    try:
-        return float(_ball(term))
-    finally:
-        ctx.prec = before
-
-
-def _ball(term: Term) -> arb:
-    if term.op == "const":
-        return arb(fmpq(number(term).numerator, number(term).denominator))
-    if term.op == "pi":
-        return arb.pi()
-    args = [_ball(a) for a in term.args]
-    found: arb = PLAIN[term.op](*args)
-    return found
 
 
 _VARYING = frozenset({"var", "row", "label", "position", "count", "where", *COMPARISONS})
@@ -172,6 +154,10 @@ class NumpyPrinter(Printer):
         if not term.args:
             text = context.leaf(term)
             return f"{text}.astype(np.float64)" if term.op in ("label", "position") else text
+        if term.op == "precise":
+            names = LETTERS[:len(term.args)]
+            args = [self._text(a, context, 0) for a in term.args]
+            return f"_precise(lambda {', '.join(names)}: {in_pairs(term, names)}, {', '.join(args)})"
         form = self.table[term.op]
         if term.op == "pow" and is_const(term.args[1], 2):
             form = call("np.square")

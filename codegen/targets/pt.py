@@ -16,7 +16,7 @@ from lossmith.codegen import specials
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets.pt_formulas import Formula, curvature_formula, elementwise_formula, row_formula
-from lossmith.codegen.targets.pt_printing import HELPERS, SPECIAL, expm1mx_terms, literal, log1pmx_terms
+from lossmith.codegen.targets.pt_printing import HELPERS, IN_PAIRS, SPECIAL, expm1mx_terms, literal, log1pmx_terms
 from lossmith.derivations.domains import Domain, parse_domain
 from lossmith.derivations.terms import OPS
 
@@ -223,7 +223,7 @@ def _helpers_context(formulas: Iterable[Formula], always: Iterable[str]) -> dict
     return {
         "helpers": used, "block": BLOCK,
         "special_functions": [(n, ("a", "b")[:OPS[n].arity]) for n in SPECIAL if n in used],
-        "special_source": specials.source([n for n in SPECIAL if n in used], "torch"),
+        "special_source": specials.source([n for n in (*SPECIAL, *IN_PAIRS) if n in used], "torch"),
         "log1pmx_series": [literal(c) for c in log1pmx_terms(53, Fraction(1, 3))],
         "log1pmx_short": len(log1pmx_terms(24, Fraction(1, 3))),
         "expm1mx_series": [literal(c) for c in expm1mx_terms(53, Fraction(1))],

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.codegen.specials import in_pairs
 from lossmith.derivations import special
 from lossmith.derivations.terms import OPS, Term, const, is_const, make, node, number, rebuild, walk
 
+LETTERS = "abcdef"  # what the arguments of a formula in pairs are called
 _COMPARED = 0  # comparisons and what joins them stand alone or in brackets
 _NEGATED = 3
 
 # What torch lacks, or computes less well: printed by their source.
+IN_PAIRS = ("value", *(f.__name__ for f in (*special.PAIRED.values(), *special.ENDED.values())))
 SPECIAL = tuple(name for name in special.FUNCTIONS if name not in ("erf", "erfc", "log1pmx", "expm1mx"))
 
 
@@ -47,6 +50,7 @@ TABLE: Mapping[str, Form] = {
     "gap": call("_gap", 2),
     "exp_diff": call("_exp_diff", 2),
     "where": call("torch.where", 3),
+    "precise": call("_precise"),
     "lt": _compare("<"),
     "le": _compare("<="),
     "gt": _compare(">"),
@@ -58,9 +62,10 @@ TABLE: Mapping[str, Form] = {
     "not": Form("~{0}", _NEGATED, (ATOM,)),
 }
 # Functions of two arguments that take no plain numbers.
-_OF_TENSORS = frozenset({"exp_diff", "atan2", "exp_prod", "exp_quot", "pow1p"})
+_OF_TENSORS = frozenset({"exp_diff", "atan2"})
 # What each helper of the templates is for is said there; here, which of them need which others.
-HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sinh", "cosh", "sign", "log1pmx", "expm1mx", *SPECIAL)
+HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sinh", "cosh", "sign", "log1pmx", "expm1mx", "precise",
+           *SPECIAL, *IN_PAIRS)
 
 
 class TorchPrinter(Printer):
@@ -79,6 +84,9 @@ class TorchPrinter(Printer):
         if term.op == "where" and all(is_const(a) for a in term.args[1:]):
             condition, first, second = term.args
             return f"torch.where({self.text(condition, leaf)}, {self.tensor(leaf(first))}, {leaf(second)})"
+        if term.op == "precise":
+            names, args = LETTERS[:len(term.args)], [self.text(a, leaf) for a in term.args]
+            return f"_precise(lambda {', '.join(names)}: {in_pairs(term, names)}, {', '.join(args)})"
         if term.op in _OF_TENSORS and any(is_const(a) for a in term.args):
             written = (self.tensor(leaf(a)) if is_const(a) else self.text(a, leaf) for a in term.args)
             return self.table[term.op].text.format(*written)

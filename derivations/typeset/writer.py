@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
 
-from lossmith.derivations.terms import COMPARISONS, FUNCTIONS, ONE, OPS, Term, name_of, number, walk
+from lossmith.derivations.precise import spelled
+from lossmith.derivations.terms import COMPARISONS, FUNCTIONS, OPS, Term, name_of, number, walk
 from lossmith.derivations.typeset.pieces import RELATION, Piece
 
 INDICES = ("k", "j", "i", "l", "n", "r")
@@ -142,22 +143,6 @@ def _exp_diff(w: Writer, t: Term, s: Scope) -> Piece:
     return w.style.exponential(small, w.style.sum(*_around("-", w.both(t, s)), w.exact))
 
 
-def _exp_prod(w: Writer, t: Term, s: Scope) -> Piece:
-    small = w.style.product(*w.both(t, replace(s, small=True)), w.exact)
-    return w.style.exponential(small, w.style.product(*w.both(t, s), w.exact))
-
-
-def _exp_quot(w: Writer, t: Term, s: Scope) -> Piece:
-    small = w.style.quotient(*w.both(t, replace(s, small=True)), True)
-    return w.style.exponential(small, w.style.quotient(*w.both(t, s), s.small))
-
-
-def _pow1p(w: Writer, t: Term, s: Scope) -> Piece:
-    one = w.piece(ONE, s)
-    return w.style.power(w.style.sum(*_around("+", (one, w.piece(t.args[0], s))), w.exact),
-                         w.piece(t.args[1], replace(s, small=True)))
-
-
 def _call(w: Writer, t: Term, s: Scope) -> Piece:
     return w.style.call(t.op, [w.piece(a, s) for a in t.args], "")
 
@@ -224,7 +209,7 @@ _TABLE: Mapping[str, Write] = {
     "neg": lambda w, t, s: w.style.negative(w.piece(t.args[0], s)),
     "abs": lambda w, t, s: w.style.absolute(w.piece(t.args[0], s)),
     "sqrt": lambda w, t, s: w.style.root(w.piece(t.args[0], s)),
-    "exp": _exp, "exp_diff": _exp_diff, "exp_prod": _exp_prod, "exp_quot": _exp_quot, "pow1p": _pow1p,
+    "exp": _exp, "exp_diff": _exp_diff, "precise": lambda w, t, s: w.piece(spelled(t), s),
     "xlogy": _xlogy, "where": _where,
     **dict.fromkeys(sorted(CALLS), _call), **dict.fromkeys(sorted(COMPARISONS), _relation), "and": _both, "or": _both,
     "not": lambda w, t, s: w.style.negation(w.piece(t.args[0], s)),
