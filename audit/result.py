@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lossmith.audit.measure import Report
+
+if TYPE_CHECKING:
+    from lossmith.audit.adapters import Adapter
+    from lossmith.audit.subject import Subject
 
 
 class AuditFailure(AssertionError):  # noqa: N818  (an assertion of the user's that does not hold)
@@ -24,13 +29,28 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """What was audited: against which subject, through which adapter, in which format and tier."""
+
+    subject: Subject
+    given: Adapter
+    dtype: str
+    tier: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """The reports of one audit. `failures`: calls without a usable answer. `not_run`: what was left
-    out, and why."""
+    out, and why. `origins`: what was audited, for the report."""
 
     reports: tuple[Report, ...]
     failures: tuple[Failure, ...] = ()
     not_run: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    def __add__(self, other: Result) -> Result:
+        """Two audits as one result."""
+        return Result(*(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)))
 
     @property
     def max_ulp(self) -> float:
@@ -65,6 +85,13 @@ class Result:
     def to_json(self) -> list[dict[str, Any]]:
         """Plain data, one dictionary per report."""
         return [dataclasses.asdict(r) | {"holds": r.holds, "spread": r.spread.to_json()} for r in self.reports]
+
+    def to_html(self, path: str | Path, command: str = "") -> None:
+        """Write the report: one page that stands alone. command: what reproduces it. Raises ValueError,
+        WriteError."""
+        from lossmith.audit.report import to_html
+
+        to_html(self, path, command)
 
     def to_text(self) -> str:
         """A table for the terminal."""

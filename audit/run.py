@@ -13,7 +13,7 @@ from lossmith.audit.condition import excuse_for
 from lossmith.audit.contract import bound
 from lossmith.audit.foreign import SECONDS, ForeignAdapter, Misbehaved, name_of, resolve
 from lossmith.audit.measure import Exact, Report, exact, measure
-from lossmith.audit.result import Failure, Result
+from lossmith.audit.result import Failure, Origin, Result
 from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
 from lossmith.derivations.ulp import FORMATS, Format
@@ -114,7 +114,8 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
     made = _exam(subject, dtype, count, tuple(classes), exhaustive)
     failures: list[Failure] = []
     reports = made.measure(given, tier, failures=failures)
-    return Result(tuple(reports), _each_once(failures), tuple(_left_out(given, made, tier)))
+    return Result(tuple(reports), _each_once(failures), tuple(_left_out(given, made, tier)),
+                  (Origin(subject, given, dtype, tier),))
 
 
 def _each_once(failures: Sequence[Failure]) -> tuple[Failure, ...]:

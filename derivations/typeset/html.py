@@ -32,13 +32,14 @@ def derivation_html(chains: Chain | Sequence[Chain]) -> str:
     """One derivation, or several, as a complete page."""
     several = list(chains) if isinstance(chains, Sequence) else [chains]
     title = several[0].title if several[0].order is not None else "Identities"
-    body = "\n".join(_section(chain) for chain in several)
+    body = "\n".join(section(chain) for chain in several)
     return (f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
             f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{escape(title)}</title>"
             f"<style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n")
 
 
-def _section(chain: Chain) -> str:
+def section(chain: Chain) -> str:
+    """One derivation, to stand in a page."""
     names = setter_for(chain).names
     said = words.quantity_words(chain.order) if chain.order is not None else chain.title
     parts = [f"<section>\n<h2>{escape(said[:1].upper() + said[1:])}</h2>", _arguments(chain), _lines(chain, names),
