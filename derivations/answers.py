@@ -15,6 +15,7 @@ from lossmith.derivations.moves import Move, from_rewrite, replayed
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.terms import Term
 from lossmith.derivations.verdicts import STABLE
+from lossmith.derivations.verdicts import STABLE
 
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
@@ -48,9 +49,14 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
         return _without_excuse(search, single, fresh), rivals
     search.allowance = search.strict
     split = best_split(search)
-    if split is not None:
-        return piecewise(search, split), [c.form for c in split.candidates]
-    return finished(search, min(search.pool.values(), key=search.shortfall)), rivals
+    nearest = finished(search, min(search.pool.values(), key=search.shortfall))
+    if split is None:
+        return nearest, rivals
+    pieces = piecewise(search, split)
+    # Pieces are chosen point by point, so they may be luck: a single form that does as well on fresh points wins.
+    if fresh.count and float(fresh.ulps(nearest.term).max()) <= min(STABLE, float(fresh.ulps(pieces.term).max())):
+        return nearest, rivals
+    return pieces, [c.form for c in split.candidates]
 
 
 def _plainer(search: Search, good: list[Candidate], fresh: Judge) -> Answer | None:
