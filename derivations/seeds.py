@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossmith.derivations import terms
-from lossmith.derivations.match import Rewrite, Rewriting, build, index, rewrites
+from lossmith.derivations.match import Rewrite, Rewriting, build, index, product, rewrites, summands
 from lossmith.derivations.polynomial import (
     Quotient,
     TooLargeError,
@@ -212,10 +212,23 @@ def normal_forms(term: Term) -> Iterator[Seed]:
                        r"\text{over one denominator}" + tex, term, found)
 
 
+def _apart(term: Term) -> Term:
+    """e^(u + v) as e^u e^v, where e^u and e^v occur on their own too."""
+    alone = {t.args[0].id for t in walk(term) if t.op == "exp"}
+
+    def change(t: Term) -> Term:
+        parts = summands(t.args[0]) if t.op == "exp" else []
+        if len(parts) < 2 or any(u.id not in alone for _, u in parts):
+            return t
+        return product((sign, make("exp", u)) for sign, u in parts)
+
+    return _mapped(term, change)
+
+
 def shifted_form(term: Term) -> Iterator[Seed]:
     """For a formula rational in several exponentials: each of them over the largest."""
     try:
-        for found in shifted(quotient(through_exp(term))):
+        for found in shifted(quotient(_apart(through_exp(term)))):
             yield Seed("shift-by-largest", "every exponential over the largest of them, which cannot overflow",
                        r"e^{u} = e^{M} e^{u-M},\ M = \max u", term, found)
     except (TooLargeError, ZeroDivisionError, ValueError):
