@@ -25,6 +25,7 @@ from lossmith.derivations.terms import (
     walk,
 )
 
+WORK = 6_000  # nodes of measured forms: a part is small, and a formula may have several
 CLASS_COUNT = Domain(interval(1, "inf").low, interval(1, "inf").high, True, False)
 
 
@@ -32,7 +33,7 @@ CLASS_COUNT = Domain(interval(1, "inf").low, interval(1, "inf").high, True, Fals
 def _search(part: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[tuple[Step, ...], StableForm]:
     from lossmith.derivations import search
 
-    return search.stabilize(part, arguments, order=order)
+    return search.stabilize(part, arguments, order=order, work=WORK)
 
 
 def stabilize_part(part: Term, arguments: Sequence[Argument],

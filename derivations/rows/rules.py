@@ -233,7 +233,8 @@ def share_difference(e: Expr, h: Holes) -> Term | None:
             p, q = forms.share(*one), forms.share(*other)
             both = node("and", (node("gt", (p, HALF)), node("gt", (q, HALF))))
             lacking = sub(forms.others(*other), forms.others(*one))
-            return mul(h.hole(total), node("where", (both, lacking, sub(p, q))))
+            apart = node("where", (both, lacking, sub(p, q)))
+            return mul(h.hole(total), _tilted_difference(other, one, apart))
     return None
 
 
@@ -329,21 +330,48 @@ def bregman(e: Expr, h: Holes) -> Term | None:
     return None
 
 
-def _tilted(a: Expr, lse: Expr, b: Expr, apart: Term) -> Term:
-    """The divergence of the softmax of b from that of a, p: of u = b - a less its mean, where that is small.
+@dataclass(frozen=True)
+class _Tilt:
+    """Two softmaxes by the difference of their rows: p, u = b - a less its mean under p, and the means of
+    exp(u) - 1 - u and of u itself. The difference keeps its low part."""
 
-    With A = sum p (exp(u) - 1 - u) and r = sum p u the divergence is log(1 + A + r) - r: A, of second
-    order, less (A + r) - log(1 + A + r), of fourth. The difference b - a keeps its low part.
-    """
+    p: Term
+    u: Term
+    bend: Term
+    mean: Term
+
+    def within(self, reach: Term) -> Term:
+        """Whether no u is larger than the reach."""
+        return node("lt", (node("peak", (make("abs", self.u),)), reach))
+
+
+def _tilt(a: Expr, lse: Expr, b: Expr) -> _Tilt:
     first, second, p = forms.element(a), forms.element(b), forms.share(a, lse)
     d = node("gap", (second, first))
     back = sub(d, second)
     low = sub(sub(second, sub(d, back)), add(first, back))
     u = add(sub(d, node("sum", (mul(p, d),))), low)
     u = sub(u, node("sum", (mul(p, u),)))  # the mean was rounded; what is left of it is small
-    bend = node("sum", (mul(p, make("expm1mx", u)),))
-    near = add(bend, make("log1pmx", add(bend, node("sum", (mul(p, u),)))))
-    return node("where", (node("lt", (node("peak", (make("abs", u),)), NEARBY)), near, apart))
+    return _Tilt(p, u, node("sum", (mul(p, make("expm1mx", u)),)), node("sum", (mul(p, u),)))
+
+
+def _tilted(a: Expr, lse: Expr, b: Expr, apart: Term) -> Term:
+    """The divergence of the softmax of b from that of a, p: of u = b - a less its mean, where that is small.
+
+    With A = sum p (exp(u) - 1 - u) and r = sum p u the divergence is log(1 + A + r) - r: A, of second
+    order, less (A + r) - log(1 + A + r), of fourth.
+    """
+    t = _tilt(a, lse, b)
+    return node("where", (t.within(NEARBY), add(t.bend, make("log1pmx", add(t.bend, t.mean))), apart))
+
+
+def _tilted_difference(a: tuple[Expr, Expr], b: tuple[Expr, Expr], apart: Term) -> Term:
+    """softmax(b) - softmax(a) = p expm1(u - log(1 + A + r)), where the rows are near each other."""
+    if a[0].sort != "row" or b[0].sort != "row" or len(a[1].args) > 1 or len(b[1].args) > 1:
+        return apart
+    t = _tilt(a[0], a[1], b[0])
+    near = mul(t.p, make("expm1", sub(t.u, make("log1p", add(t.bend, t.mean)))))
+    return node("where", (t.within(HALF), near, apart))
 
 
 def _unit_weights(e: Expr, a: Expr, c: Expr, h: Holes) -> list[tuple[Expr, Expr]]:
