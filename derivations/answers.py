@@ -49,7 +49,7 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
         return _without_excuse(search, single, fresh), rivals
     search.allowance = search.strict
     split = best_split(search)
-    nearest = finished(search, min(search.pool.values(), key=search.shortfall))
+    nearest = _nearest(search, fresh)
     if split is None:
         return nearest, rivals
     pieces = piecewise(search, split)
@@ -57,6 +57,13 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if fresh.count and float(fresh.ulps(nearest.term).max()) <= min(STABLE, float(fresh.ulps(pieces.term).max())):
         return nearest, rivals
     return pieces, [c.form for c in split.candidates]
+
+
+def _nearest(search: Search, fresh: Judge) -> Answer:
+    """Of the single forms that come closest to the target, the first that is stable on fresh points too."""
+    leading = sorted(search.pool.values(), key=search.shortfall)[:FINALISTS]
+    holding = [c for c in leading if fresh.count and float(fresh.ulps(c.form).max()) <= STABLE]
+    return finished(search, (holding or leading)[0])
 
 
 def _plainer(search: Search, good: list[Candidate], fresh: Judge) -> Answer | None:
