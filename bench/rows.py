@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from lossmith.audit.adapters import kernel_arrays, kind_of, widened
 from lossmith.audit.host import ENTRY, MOST_NUMBERS, SUFFIX
-from lossmith.audit.measure import Report
+from lossmith.audit.measure import Report, measure
 from lossmith.audit.run import Exam, exam
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
@@ -129,8 +129,8 @@ class HostModule:
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))
-        found = self.library.call(subject.name, ENTRY[kind_of(output)], arrays | _named(batch.parameters), SUFFIX[dtype],
-                                  tier)
+        arrays |= _named(batch.parameters)
+        found = self.library.call(subject.name, ENTRY[kind_of(output)], arrays, SUFFIX[dtype], tier)
         with np.errstate(all="ignore"):
             return widened(found[kind_of(output)], subject, output, batch)
 
@@ -224,8 +224,6 @@ def _worst(sight: Exam, made: Made, output: str) -> float:
     for number, batch in enumerate(sight.batches):
         truth = sight.truth(output, number)
         got = Written(made.naive).call(made.subject, output, batch, sight.fmt.name, "fast")
-        from lossmith.audit.measure import measure
-
         head = Report(made.unit.name, output, "written", sight.fmt.name, "fast", batch.group)
         report = measure(got, truth, sight.fmt, float("inf"), head, batch)
         worst = max(worst, float("inf") if report.wrong_nan or report.wrong_inf else report.max_ulp)
