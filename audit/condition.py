@@ -101,7 +101,7 @@ def _double_root(fmt: Format) -> float:
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
-    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture; one way if long.
+    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture; two ways if long.
 
     All classes alike is one way among others: a loss of differences does not feel it.
     """
@@ -111,7 +111,7 @@ def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
     alone, alike = (classes == 0).astype(int), np.ones(width, dtype=int)  # in equal numbers the other ways cancel
     ways = [1 - 2 * (classes % 2), alone, alike, 1 - 2 * (classes // 2 % 2), rng.choice([-1, 1], width)]
     out: list[Moves] = []
-    for way in ways if width <= LONG else ways[:1]:
+    for way in ways if width <= LONG else (ways[0], alike):  # a mean feels what all do alike
         out.append({n: way * (-1) ** m if np.ndim(point[n]) else int(way[0]) for m, n in enumerate(names)})
     return out
 

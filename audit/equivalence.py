@@ -6,10 +6,11 @@ first form in ball arithmetic; errors are those of a machine that rounds every o
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from lossmith.derivations import balls, evaluate, points, prove
@@ -91,6 +92,15 @@ class Comparison:
     def sound(self) -> bool:
         """Whether the second form is the same formula and has a number wherever the first has one."""
         return not self.verdict.startswith("wrong")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "before": show(self.before), "after": show(self.after), "verdict": self.verdict, "sound": self.sound,
+            "relation": self.relation, "method": self.method, "compared": self.compared, "region": self.region,
+            "counterexamples": [dataclasses.asdict(c) for c in self.counterexamples],
+            "accuracy": [dataclasses.asdict(a) for a in self.accuracy],
+        }
 
     def to_text(self) -> str:
         """A few lines for the terminal."""

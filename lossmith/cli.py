@@ -92,13 +92,22 @@ def _add_stabilize(commands: Commands) -> None:
 
 
 def _add_audit(commands: Commands) -> None:
-    add = commands.add_parser("audit", help="measure a generated function against exact arithmetic")
-    add.add_argument("loss", metavar="LOSS", help="a name that `lossmith list` prints")
+    add = commands.add_parser("audit", help="measure a loss, or anyone's function, against exact arithmetic")
+    add.add_argument("loss", metavar="LOSS|MODULE:FUNCTION", nargs="?",
+                     help="a name that `lossmith list` prints; or a function, such as torch.nn.functional:softplus")
+    add.add_argument("--truth", metavar="LOSS|EXPR",
+                     help="what the function should compute: a loss, softplus and the like, or a formula over --domain")
+    add.add_argument("--before", metavar="EXPR", help="a form of a formula, to be compared with --after")
+    add.add_argument("--after", metavar="EXPR", help="the form that is to replace it")
+    add.add_argument("--domain", action="append", default=[], metavar="NAME=DOMAIN", help='"x=real", "z=[0,1]"')
+    add.add_argument("--where", action="append", default=[], metavar="RELATION", help='between arguments: "x > y"')
+    add.add_argument("--arguments", metavar="NAMES", help="the order in which the function takes the truth's: z,x")
     add.add_argument("--target", choices=("np", "pt", "cu"), default="np", help="whose kernels (default: np)")
     add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
                      help="may be repeated; default: float32")
     add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")
     add.add_argument("--exhaustive", action="store_true", help="every number of a 16-bit format")
+    add.add_argument("--report", metavar="FILE", help="write an HTML page with everything that was found")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,
                      help="exit 1 where the worst error is larger: 4ulp (default: the contract)")
     add.add_argument("--json", action="store_true", help="print JSON")

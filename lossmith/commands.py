@@ -133,36 +133,10 @@ def run_stabilize(options: argparse.Namespace) -> int:
 
 
 def run_audit(options: argparse.Namespace) -> int:
-    """The accuracy of generated kernels, measured; a finding where the contract, or --fail-over, is broken."""
-    catalogue.load(options.loss)  # before what is slow to import: a wrong name should be quick to learn of
-    from lossmith.audit.adapters import Unavailable
-    from lossmith.audit.result import Result
-    from lossmith.audit.run import audit
+    """Accuracy measured: of a loss of the catalogue, of anyone's function, of one form against another."""
+    from lossmith.audit_command import run
 
-    try:
-        result = Result(tuple(
-            report for dtype in options.dtype or ["float32"] for tier in options.tier or ["fast"]
-            for report in audit(options.loss, options.target, dtype, tier, exhaustive=options.exhaustive).reports))
-    except (ValueError, Unavailable) as error:
-        raise UsageError(str(error)) from None
-    if options.json:
-        _print_json({"reports": _finite(result.to_json()), "holds": result.holds})
-    else:
-        print(result.to_text())
-    limit = options.fail_over
-    well = result.holds if limit is None else result.wrong == 0 and result.max_ulp <= limit
-    return EXIT_WELL if well else EXIT_FINDING
-
-
-def _finite(value: Any) -> Any:
-    """The same data with infinities and NaN as text: JSON has no number for them."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return str(value)
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    return run(options)
 
 
 def run_doctor(options: argparse.Namespace) -> int:

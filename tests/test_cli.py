@@ -233,3 +233,41 @@ def test_an_unforeseen_error_is_one_line_too(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(os.environ, "LOSSMITH_TRACEBACK", "")
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == "lossmith: RuntimeError: first second (LOSSMITH_TRACEBACK=1 shows where)\n"
+
+
+def test_audit_takes_a_function_and_a_truth(command: Run) -> None:
+    done = command("audit", "numpy:exp", "--truth", "exp(x)", "--domain", "x=[-80,80]", "--dtype", "float64", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 0 and said["holds"] and said["reports"][0]["max_ulp"] < 1
+    assert "gradient_x" in said["not_run"][0]
+
+
+def test_audit_compares_two_forms(command: Run) -> None:
+    def compared(after: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return command("audit", "--before", "log(1 + exp(x))", "--after", after, "--domain", "x=real", *more)
+
+    sound = compared("where(x > 0, x + log1p(exp(-x)), log1p(exp(x)))")
+    assert sound.returncode == 0 and "sound, and more accurate" in sound.stdout
+    wrong = compared("max(x, 0)", "--json")
+    assert wrong.returncode == 1 and json.loads(wrong.stdout)["verdict"] == "wrong"
+
+
+def test_audit_writes_a_report(command: Run, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = command("audit", "numpy:tanh", "--truth", "tanh(x)", "--domain", "x=[-20,20]", "--report", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert done.returncode in (0, 1) and len(text) < 1_000_000
+    assert "://" not in text.replace("http://www.w3.org", "") and "lossmith audit numpy:tanh" in text
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["audit"], "name what to audit"),
+    (["audit", "numpy:exp"], "--truth"),
+    (["audit", "sigmoid_cross_entropy", "--truth", "softplus"], "not one"),
+    (["audit", "--before", "x", "--domain", "x=real"], "both --before and --after"),
+    (["audit", "--before", "x", "--after", "x"], "--domain"),
+    (["audit", "no_such_module:f", "--truth", "softplus"], "not installed"),
+])
+def test_audit_says_what_is_missing(command: Run, arguments: list[str], said: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
