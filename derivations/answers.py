@@ -15,7 +15,6 @@ from lossmith.derivations.moves import Move, from_rewrite, replayed
 from lossmith.derivations.regimes import Piecewise, best_split
 from lossmith.derivations.terms import Term
 from lossmith.derivations.verdicts import STABLE
-from lossmith.derivations.verdicts import STABLE
 
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
