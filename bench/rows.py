@@ -239,7 +239,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     made.add_argument("--target", action="append", choices=("np", "cu"))
     made.add_argument("--classes", action="append", type=int)
     made.add_argument("--form", action="store_true", help="print the steps and the forms too")
-    made.add_argument("--record", action="store_true", help="write a dated record")
+    made.add_argument("--record", nargs="?", const="", metavar="WORD", help="write a dated record, WORD in its name")
     return made.parse_args(arguments)
 
 
@@ -269,8 +269,8 @@ def main(arguments: list[str]) -> int:
                 for d in made.derivations))
             for line in found:
                 print("   ", line.text, flush=True)
-            if given.record:
-                _record(lines, dtypes)
+            if given.record is not None:
+                _record(lines, [*dtypes, *filter(None, [given.record])])
     whole = {line.formula for line in lines}
     broken = {line.formula for line in lines if not line.after.holds}
     print(f"{len(whole - broken)} of {len(given.names or units)} formulas hold in every output, format and target")
@@ -284,10 +284,10 @@ def _show(made: Made) -> None:
             print(f"  {s.rule}: {s.after}")
 
 
-def _record(lines: Sequence[Line], dtypes: Sequence[str]) -> None:
+def _record(lines: Sequence[Line], words: Sequence[str]) -> None:
     """The table so far: worst ulp of the formula as written, and of what was generated from it."""
     date = datetime.date.today().isoformat()
-    path = HERE / "records" / f"{date}-rows-{'-'.join(dtypes)}.md"
+    path = HERE / "records" / f"{date}-rows-{'-'.join(words)}.md"
     names = list(dict.fromkeys(x.formula for x in lines))
     good = [n for n in names if all(x.after.holds for x in lines if x.formula == n)]
     close = [n for n in names if all(x.after.max_ulp <= CLOSE and not x.after.wrong for x in lines if x.formula == n)]
