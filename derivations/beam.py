@@ -22,6 +22,7 @@ from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, from_seed, outside, without_choices
 from lossmith.derivations.polynomial import collect, ordered
+from lossmith.derivations.precise import doubled
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
@@ -33,6 +34,7 @@ PER_ULP, PER_STEP = 1.5, 0.75  # what an ulp and a step of derivation weigh besi
 CLOSE = 6.0  # what it weighs to come close to the target
 CONTRACT = 2.0  # ulp: what a float64 kernel of a loss is held to
 HEALED = 12  # leading candidates in which limits are put where a quotient is 0 / 0
+DOUBLED = 16  # leading candidates that are tried in twice the digits, where no form meets the target
 POOR, ROUNDINGS = 200, 4.0  # points that may be excused; what a few roundings near a root may cost in any case
 LEADING, ROOTS = 60, 240  # candidates that say where roots are near, and at how many points they may
 EXPANDED = (1, 3)  # the rounds in which series are tried, where nothing is good yet
@@ -174,6 +176,29 @@ class Search:
         for term, moves in expanded(self):
             self.admit(term, moves)
         return len(self.pool) - before
+
+    def double(self) -> bool:
+        """The leading forms in twice the digits, where none meets the target without excuse; whether that is new."""
+        before, limit = len(self.pool), np.log2(1 + self.target)
+        if any(c.worst <= limit for c in self.pool.values()):
+            return False
+        for c in sorted(self.pool.values(), key=lambda c: c.score)[:DOUBLED]:
+            for term, moves in self.machines(c):
+                for everything in (False, True):
+                    made = doubled(term, everything)
+                    found = self.admit(made, (*moves, Move.twice(term, made))) if made is not term else None
+                    if found is not None:
+                        self.expanded.add(found.serial)  # an end: rules have nothing to hold on to
+        if len(self.pool) > before:
+            self.excuse(fully=True)
+        return len(self.pool) > before
+
+    def machines(self, c: Candidate) -> Iterator[tuple[Term, tuple[Move, ...]]]:
+        """A candidate's term, and its machine form where that is another, with the moves to each."""
+        yield c.term, c.moves
+        moves = (*c.moves, *map(from_rewrite, expansion(c.term)))
+        if moves != c.moves:
+            yield moves[-1].after, moves
 
     def front(self) -> list[Candidate]:
         """The next candidates to grow: two thirds by score, the rest by coverage of the points still lost."""

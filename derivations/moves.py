@@ -51,6 +51,11 @@ class Move:
                     definition, seed)
 
     @staticmethod
+    def twice(before: Term, after: Term) -> Move:
+        words = "what is rounded before it is amplified is computed in twice the digits"
+        return Move("twice-the-digits", words, r"\text{in twice the digits}", before, after, before, after)
+
+    @staticmethod
     def split(before: Term, after: Term, words: str, latex: str) -> Move:
         return Move("split", words, latex, before, after, before, after)
 

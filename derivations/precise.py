@@ -14,7 +14,20 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from lossmith.derivations.terms import PI, Term, const, is_const, make, name_of, node, number, replace, var, walk
+from lossmith.derivations.terms import (
+    PI,
+    Term,
+    const,
+    is_const,
+    make,
+    name_of,
+    node,
+    number,
+    rebuild,
+    replace,
+    var,
+    walk,
+)
 
 # What is done in pairs, and what may take a pair as its argument and give a number.
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "abs", "sqrt", "log", "log1p", "pow"})
@@ -132,3 +145,18 @@ def compute(term: Term, args: Sequence[Any], operations: Mapping[str, Callable[.
         else:
             done[t.id] = operations[t.op](*(done[a.id] for a in t.args))
     return done[formula(term).id]
+
+
+def doubled(term: Term, everything: bool) -> Term:
+    """The term with its exponentials and logarithms of arithmetic in twice the digits; with all arithmetic, too."""
+    done: dict[int, Term] = {}
+
+    def go(t: Term) -> Term:
+        found = done.get(t.id)
+        if found is None:
+            made = wrap(t) if t.op in OUTERMOST or (everything and t.op in ARITHMETIC) else t
+            args = tuple(go(a) for a in made.args)
+            found = done[t.id] = node("precise", args, made.value) if made.op == "precise" else rebuild(made, args)
+        return found
+
+    return go(term)

@@ -21,7 +21,7 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import expansion
 from lossmith.derivations.measure import Judge, judges
 from lossmith.derivations.moves import Move, from_rewrite
-from lossmith.derivations.terms import Term, leaves, name_of
+from lossmith.derivations.terms import Term, leaves, make_room, name_of
 from lossmith.derivations.ulp import FORMATS, Doubles
 from lossmith.derivations.verdicts import STABLE, judged
 
@@ -46,6 +46,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     """
     if definition.sort != "scalar":
         raise ValueError("only a scalar formula can be stabilized here")
+    make_room()
     budget = Budget(work, time_limit)
     target = TARGETS[min(len(order), 2)]
     draw = _Drawing(definition, arguments, tuple(dtypes), tuple(given))
@@ -116,7 +117,17 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         search.extend(fresh.select(failed))
         search.run()
         answer, rivals = choose(search, fresh, edges)
+    if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
+        other, rivals = choose(search, fresh, edges)
+        fresh = fresh.joined(_finite(climbed(other, rivals, fresh, given)))
+        answer = min(answer, other, key=lambda a: _loss(a, fresh))
     return answer, fresh
+
+
+def _loss(answer: Answer, fresh: Judge) -> float:
+    """What an answer loses over all points, in bits, the worst of them counting most."""
+    lost = np.log2(1 + np.minimum(np.nan_to_num(fresh.ulps(answer.term), nan=np.inf), 2.0**70))
+    return float(lost.mean() + lost.max())
 
 
 def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
