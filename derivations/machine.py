@@ -8,7 +8,7 @@ from lossmith.derivations.match import PRODUCTS, Rewrite, at_root, build, factor
 from lossmith.derivations.polynomial import ordered
 from lossmith.derivations.precise import spelled
 from lossmith.derivations.rules import BY_NAME, Rule
-from lossmith.derivations.terms import MACHINE, Term, is_const, number, rebuild, replace, walk
+from lossmith.derivations.terms import MACHINE, Term, is_const, kept_by_id, number, rebuild, replace, walk
 
 # These first: two logistic functions of opposite arguments share one exponential and one square,
 # and an argument of known sign needs no choice.
@@ -53,7 +53,7 @@ def cost(term: Term) -> float:
 
 
 _first = index(FIRST)
-_done: dict[int, tuple[Rewrite, ...]] = {}
+_done: dict[int, tuple[Rewrite, ...]] = kept_by_id({})
 
 
 def expansion(term: Term) -> tuple[Rewrite, ...]:
@@ -99,7 +99,7 @@ def _one_division(term: Term) -> Rewrite | None:
     return None
 
 
-_lowered: dict[int, Term] = {}
+_lowered: dict[int, Term] = kept_by_id({})
 
 
 def machine(term: Term) -> Term:

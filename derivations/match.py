@@ -14,7 +14,7 @@ from typing import Protocol
 
 from lossmith.derivations import terms
 from lossmith.derivations.polynomial import collect, same
-from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, is_const, name_of, number
+from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, is_const, kept_by_id, name_of, number
 
 Bindings = Mapping[str, Term]
 Signed = tuple[int, Term]  # +1: a summand or a factor; -1: subtracted, or in the denominator
@@ -151,7 +151,7 @@ def product(parts: Iterable[Signed]) -> Term:
     return build("div", top, bottom)
 
 
-_names: dict[int, frozenset[str]] = {}
+_names: dict[int, frozenset[str]] = kept_by_id({})
 
 
 def names(pattern: Term) -> frozenset[str]:
@@ -325,7 +325,7 @@ class Index(dict[str, list[Rewriting]]):
         super().__init__()
         for rule in rules:
             self.setdefault(heads(rule.pattern.op), []).append(rule)
-        self.known: dict[int, list[tuple[Rewriting, Term, tuple[Term, ...]]]] = {}
+        self.known: dict[int, list[tuple[Rewriting, Term, tuple[Term, ...]]]] = kept_by_id({})
 
     def uses(self, t: Term) -> list[tuple[Rewriting, Term, tuple[Term, ...]]]:
         """Every use of a rule at this node: the rule, what it makes of the node, its conditions."""

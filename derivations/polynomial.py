@@ -16,7 +16,7 @@ from typing import Any
 
 import flint
 from lossmith.derivations import terms
-from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, const, is_const, node, number
+from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, const, is_const, kept_by_id, node, number
 
 Monomial = tuple[tuple[Term, int], ...]
 Poly = dict[Monomial, Fraction]
@@ -30,7 +30,7 @@ class TooLargeError(Exception):
     """An expansion that is not worth its size; the caller keeps the term as it is."""
 
 
-_ordered: dict[int, Term] = {}
+_ordered: dict[int, Term] = kept_by_id({})
 
 
 def ordered(term: Term) -> Term:
@@ -111,7 +111,7 @@ def _without_roots(p: Poly) -> Poly:
     return out
 
 
-_canon: dict[int, Poly] = {}
+_canon: dict[int, Poly] = kept_by_id({})
 
 
 def canon(term: Term) -> Poly:
@@ -261,7 +261,7 @@ def _content(values: list[Fraction]) -> Fraction:
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "pow"})
 
 
-_collected: dict[int, Term] = {}
+_collected: dict[int, Term] = kept_by_id({})
 
 
 def collect(term: Term) -> Term:

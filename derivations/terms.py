@@ -11,14 +11,17 @@ scalars and rows alike (scalars broadcast); reductions take a row to a scalar.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 Sort = Literal["scalar", "row", "truth"]
 Value = Fraction | str | None
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,9 @@ class Term:
 
 
 _table: dict[tuple[str, tuple[int, ...], Value], Term] = {}
+_numbers = itertools.count()  # ids are never used twice, so what is kept by id can be dropped at any time
+_kept: list[dict[int, Any]] = []
+CROWDED = 250_000  # terms above which those that nobody holds are dropped
 
 
 def _sort(op: str, args: tuple[Term, ...]) -> Sort:
@@ -204,10 +210,30 @@ def node(op: str, args: tuple[Term, ...] = (), value: Value = None) -> Term:
     made.op, made.args, made.value = op, args, value
     made.sort = _sort(op, args)
     made.size = 1 + sum(a.size for a in args)
-    made.id = len(_table)
+    made.id = next(_numbers)
     made._key = None
     _table[key] = made
     return made
+
+
+def kept_by_id(kept: dict[int, _Kept]) -> dict[int, _Kept]:
+    """A dictionary of results by the id of a term, to be emptied where memory is made free."""
+    _kept.append(kept)
+    return kept
+
+
+def make_room() -> None:
+    """Where there are very many terms: drop the kept results, and every term that nobody else holds."""
+    if len(_table) < CROWDED:
+        return
+    for kept in _kept:
+        kept.clear()
+    keys = list(_table)
+    while keys:  # users before what they use
+        key = keys.pop()
+        term = _table[key]
+        if sys.getrefcount(term) == 3:  # the table, this name, and the call
+            del _table[key]
 
 
 def const(value: Fraction | int | str) -> Term:
