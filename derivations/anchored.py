@@ -459,9 +459,11 @@ def arctangent(a: Anchored) -> Anchored:
 
 
 def angle(a: Anchored, b: Anchored) -> Anchored:
-    """atan2(a, b); NaN at the origin, and where both are infinite: there is no limit."""
-    if a.kind is None or b.kind is None or (a.kind and b.kind) or (a.sign == 0 and b.sign == 0):
+    """atan2(a, b); 0 at the origin, NaN where both are infinite: there is no limit."""
+    if a.kind is None or b.kind is None or (a.kind and b.kind):
         return NAN
+    if a.sign == 0 and b.sign == 0:
+        return ZERO
     if a.kind:
         return inexact(arb.pi() / 2 * a.kind)
     if b.kind == 1 or (a.sign == 0 and b.sign == 1):

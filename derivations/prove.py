@@ -284,6 +284,8 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
         return (Evidence("proved", "both pieces are the same formula"),)
     if move.name == "absorb-infinity":
         return (Evidence("proved", "the factors agree wherever both are finite"),)
+    if unwrapped(move.source) is unwrapped(move.result):
+        return (Evidence("proved", "the same formula"),)
     if move.name == expanding.NAME:
         return (expanding.evidence(move.source, move.result, arguments),)
     if same_quotient(move.source, move.result):

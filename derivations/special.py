@@ -319,7 +319,7 @@ def digamma(a: Array) -> Array:
     high, low = np.where(x < 3, middle, high), np.where(x < 3, middle_low, low)
     high, low = np.where(x < 1, small, high), np.where(x < 1, small_low, low)
     right, rest = two_sum(high, -one)
-    right = np.where(x < 1, right + np.where(one < 1e300, rest + low - one_low, 0.0), high + low)
+    right = np.where(x < 1, right + np.where(one < 1e300, rest + low - one_low, 0.0), joined(high, low))
     r = x - np.round(x)
     slope = np.where(np.abs(r) < 0.25, 1 / np.tan(PI[0] * r), np.sign(r) * np.tan(PI[0] * (0.5 - np.abs(r))))
     left = (high + PI[0] * slope) + (low + np.where(x < 1, 0.0, one))

@@ -75,6 +75,8 @@ UNARY = {
     "sinh": mpmath.sinh, "cosh": mpmath.cosh, "tanh": mpmath.tanh, "asinh": mpmath.asinh, "acosh": mpmath.acosh,
     "atanh": mpmath.atanh, "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "asin": mpmath.asin,
     "acos": mpmath.acos, "atan": mpmath.atan, "erf": mpmath.erf, "erfc": mpmath.erfc,
+    "erfcx": lambda a: mpmath.exp(a * a) * mpmath.erfc(a), "gamma": mpmath.gamma, "exp2": lambda a: mpmath.mpf(2)**a,
+    "log2": lambda a: mpmath.log(a, 2), "log10": mpmath.log10,
     "lgamma": lambda a: mpmath.log(abs(mpmath.gamma(a))), "digamma": mpmath.digamma, "sqrt": mpmath.sqrt, "abs": abs,
     "sign": mpmath.sign, "neg": lambda a: -a, "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
     "softplus": lambda a: mpmath.log(1 + mpmath.exp(a)), "log1pmx": lambda a: mpmath.log(1 + a) - a,
@@ -84,7 +86,7 @@ BINARY = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
     "pow": mpmath.power, "max": max, "min": min, "logaddexp": lambda a, b: mpmath.log(mpmath.exp(a) + mpmath.exp(b)),
     "xlogy": lambda a, b: a * mpmath.log(b), "absorb": lambda a, b: a * b, "gap": lambda a, b: a - b,
-    "exp_diff": lambda a, b: mpmath.exp(a - b),
+    "exp_diff": lambda a, b: mpmath.exp(a - b), "atan2": mpmath.atan2,
 }
 SPOTS = (0.0009765625, 0.3, 0.75, 1.0, 1.5, 2.0, 20.5, -0.0001, -0.4, -3.25, -30.0)
 
