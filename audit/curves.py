@@ -103,7 +103,8 @@ def _curve(subject: Subject, output: str, batch: Batch, fmt: Format, held: str, 
     columns = [np.asarray(got, dtype=np.float64), nearest, np.where(odd, np.nan, ulps)]
     if got.ndim == 2:  # a value per class: that of the class which moves
         columns = [c[:, 0] for c in columns]
-    return Curve(output, subject.given[0].name, held, x, *columns, fmt)
+    values, exact_values, errors = columns
+    return Curve(output, subject.given[0].name, held, x, values, exact_values, errors, fmt)
 
 
 def _batches(subject: Subject, fmt: Format, points: int) -> Iterator[tuple[str, Batch]]:

@@ -117,7 +117,10 @@ def compare(before: Term, after: Term, arguments: tuple[Argument, ...], given: t
     if before.sort != "scalar" or after.sort != "scalar":
         raise ValueError("two forms of a single value are compared, not of rows")
     found, tried = _differences(before, after, arguments, given)
-    relation, method = ("refuted", "a point at which they differ") if found else _proof(before, after, arguments, given)
+    relation: Relation = "refuted"
+    method = "a point at which they differ"
+    if not found:
+        relation, method = _proof(before, after, arguments, given)
     region = _region(before, after, arguments, given, found) if found else ""
     measured = tuple(_accuracy(before, after, arguments, given, FORMATS[d], count) for d in dtypes)
     return Comparison(before, after, arguments, relation, method, tried, tuple(found[:8]), region, measured)
@@ -144,12 +147,12 @@ def _differences(before: Term, after: Term, arguments: tuple[Argument, ...], giv
     for point in sorted(_each(columns), key=_size):
         tried += 1
         if not _agree(before, after, point, arguments):
-            values = [_value(t, point, arguments) for t in (before, after)]
-            if math.isnan(values[0]):
+            right, got = (_value(t, point, arguments) for t in (before, after))
+            if math.isnan(right):
                 continue  # where the first form has no value, the second may have any
             if any(c.point == point for c in found):
                 continue
-            found.append(Counterexample(point, *values, _alone(before, after, point, arguments)))
+            found.append(Counterexample(point, right, got, _alone(before, after, point, arguments)))
             if len(found) >= 24:
                 break
     return sorted(found, key=lambda c: c.alone), tried
