@@ -37,7 +37,8 @@ RECOGNITIONS = (
     "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
     "cancel-into", "log-of-exponentials", "log-exponentials-and-number", "log-of-exp-share",
-    "logaddexp-of-three-less", "over-root", "over-root-power", "exp-over-erfc", "log-of-half-erfc",
+    "logaddexp-of-three-less", "log-root", "exponential-divergence", "over-root",
+    "over-root-power", "exp-over-erfc", "log-of-half-erfc",
     "log-erfc-by-sign", "erfc", "erfc-negative", "log-gamma", "log-gamma-step", "gamma-step", "atan-difference",
     "tan-less-sin", "tan-of-half", "cosecant-less-cotangent", "one-less-cos",
     "expm1", "log1p", "log1p-negative", "sign-times-self",
@@ -46,11 +47,12 @@ RECOGNITIONS = (
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "halved-sum", "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness", "log-mixture-by-weight",
+    "halved-sum", "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness",
+    "log-mixture-by-weight", "log-tilt", "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
     "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
     "softplus-difference-by-nearness", "tanh-difference", "sigmoid-difference-by-order", "exp-difference-by-order",
     "log1p-difference-by-nearness", "log-ratio-anywhere", "log-difference-anywhere", "logaddexp-less-other",
-    "root-of-one-plus", "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
+    "root-of-one-plus", "log-of-squares", "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
     "sin-difference", "cos-difference", "tan-difference", "cosh-difference", "sinh-difference",
 )
 # Other ways to pair what is in a formula, before the steady rules look at it.

@@ -32,6 +32,8 @@ RULES = family(
          "where(max(a, b) < 4*min(a, b), -log1pmx([a - b]/b), [a - b]/b - log(a/b))", "a > 0, b > 0",
          words="near a = b without the linear part, elsewhere nothing cancels",
          because=r"\tfrac ab-\log\tfrac ab-1=-(\log(1+t)-t),\ t=\tfrac{a-b}{b}"),
+    rule("exponential-divergence", "exp(b) - a*b - a + a*log(a)", "a*expm1mx(b - log(a))", "a > 0",
+         words=LINEAR, because=r"e^{b}-ab-a+a\log a = a\,(e^{t}-1-t),\ t=b-\log a"),
     rule("log-ratio", "a*log(b) - a*log(c)", "a*log([b/c])",
          words="one logarithm instead of two", because=r"a\log b-a\log c=a\log\frac bc"),
     rule("zero-log-zero", "a*log(b)", "xlogy(a, b)", "b >= 0", words="0 log 0 is its limit, 0", because=r"0\log 0=0"),

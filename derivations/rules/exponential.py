@@ -72,6 +72,13 @@ RULES = family(
          words="near a = b the logarithms cancel", because=r"\frac{1+a}{1+b} = 1 + \frac{a-b}{1+b}"),
     rule("log1p-large", "log1p(a)", "log(a) + log1p(1/a)", "a > 0", words="a may overflow where log a does not",
          because=r"1+a = a\,(1 + 1/a)"),
+    rule("log-of-squares", "log(a**2 + b**2)",
+         "where(abs(max(abs(a), abs(b)) - 1) < 1/2,"
+         " log1p((max(abs(a), abs(b)) - 1)*(max(abs(a), abs(b)) + 1) + min(abs(a), abs(b))**2),"
+         " 2*log(max(abs(a), abs(b))) + log1p((min(abs(a), abs(b))/max(abs(a), abs(b)))**2))",
+         "abs(a) + abs(b) > 0",
+         words="near 1 from what is left beside it, elsewhere the longer side out, so that no square overflows",
+         because=r"a^2+b^2 = m^2(1+(l/m)^2) = 1+(m-1)(m+1)+l^2"),
     rule("log-of-square-plus-one", "log1p(a**2)", "2*log(abs(a)) + log1p((1/a)**2)", "a != 0",
          words="the square may overflow where its logarithm does not", because=r"1+a^2 = a^2 (1 + a^{-2})"),
     rule("log1p-undone", "log1p(a)", "log([1 + a])",

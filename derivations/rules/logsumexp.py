@@ -53,6 +53,18 @@ RULES = family(
          "c > 0, c < 1",
          words="from the exponent with the larger weight; where the other one dominates, with the weights as exponents",
          because=r"c\,e^{a}+(1-c)\,e^{b} = e^{a}\,(1+(1-c)(e^{b-a}-1)) = e^{a+\log c}+e^{b+\log(1-c)}"),
+    rule("log-tilt", "log(1 - c + c*exp(a))",
+         "where(c >= 1/2,"
+         " where((1 - c)*expm1([-a]) < 1, a + log1p((1 - c)*expm1([-a])), logaddexp(a + log(c), log1p(-c))),"
+         " where(c*expm1(a) < 1, log1p(c*expm1(a)), logaddexp(a + log(c), log1p(-c))))",
+         "c > 0, c < 1",
+         words="from the side with the larger weight; where the other one dominates, with the weights as exponents",
+         because=r"1-c+c\,e^{a} = 1+c\,(e^{a}-1) = e^{a}\,(1+(1-c)(e^{-a}-1))"),
+    rule("log-mean-exp", "log((exp(a) + exp(b))/2)",
+         "where(abs([a - b]) < 1, [a + b]/2 + log1p(2*sinh([a - b]/4)**2),"
+         " max(a, b) + (log1p(exp(-abs(gap(a, b)))) - log(2)))",
+         words="near a = b about their mean, elsewhere from the larger",
+         because=r"\tfrac12(e^{a}+e^{b}) = e^{(a+b)/2}\cosh\tfrac{a-b}2"),
     rule("larger-less", "max(a, b) - a", "max(0, [b - a])",
          words="subtracting one of the two leaves the positive part of the other's lead",
          because=r"\max(a,b)-a = \max(0,b-a)"),
