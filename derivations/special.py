@@ -261,7 +261,7 @@ def gamma(a: Array) -> Array:
     left = np.where((size > 20) & deep, left * decay, left)
     odd = np.round(np.floor(size) / 2) * 2 != np.floor(size)
     left = np.where(size == np.floor(size), np.nan, np.where(odd, left, -left))
-    return np.where(size < 1e-20, 1 / np.where(size == 0, size, a), np.where(a < 0, left, right))
+    return np.where(size < 1e-20, np.where(size == 0, np.inf, 1 / a), np.where(a < 0, left, right))
 
 
 def lgamma_left(v: Array) -> Array:
