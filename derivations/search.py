@@ -30,6 +30,7 @@ SHARE = 0.72  # of so many points each format gets, where there are several
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
 RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
+SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 
 
@@ -47,7 +48,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     if definition.sort != "scalar":
         raise ValueError("only a scalar formula can be stabilized here")
     make_room()
-    budget = Budget(work, time_limit)
+    budget = Budget(work, SEARCHING * time_limit)
     target = TARGETS[min(len(order), 2)]
     draw = _Drawing(definition, arguments, tuple(dtypes), tuple(given))
     sight = draw.points(POINTS, 1)
