@@ -158,7 +158,9 @@ class _Plan:
 
     def _rebuilt(self, t: Term) -> Term:
         args = tuple(self.value(a) for a in t.args)
-        return t if all(a is b for a, b in zip(args, t.args, strict=True)) else node(t.op, args, t.value)
+        if all(a is b for a, b in zip(args, t.args, strict=True)):
+            return t
+        return make("neg", *args) if t.op == "neg" else node(t.op, args, t.value)  # two signs are none
 
     def _reduced(self, t: Term) -> Term:
         if t.op in ("peak", "rest"):
