@@ -234,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
     print(lines[0])
     for item in items(given.only, given.family)[:: given.every]:
         kept = before.get(item.label, {})
-        row = {p: kept[p] if p in kept else measured(item, p, effort, given.seed) for p in peers}
+        row = {p: kept[p] if "ulp" in kept.get(p, {}) else measured(item, p, effort, given.seed) for p in peers}
         table[item.label] = {**row, "lossmith": mine.get(item.label)}
         lines.append(f"{item.label:38}" + "".join(f"{shown(r):>14}" for r in table[item.label].values()))
         print(lines[-1], flush=True)
