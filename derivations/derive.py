@@ -133,14 +133,15 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
     steps = [*first, *found]
     if first and found:  # the derivative as it was written measures what the first rule found
         steps[len(first) - 1] = dataclasses.replace(first[-1], error_after=found[0].error_before)
+    exact = _exact(form.term, steps, arguments)
     for rule, change, reason, latex in LAST:
-        made = change(form.term, arguments)
+        made, exact = change(form.term, arguments), change(exact, arguments)
         if made is not form.term:
             proof = (Evidence("proved", "the two agree at every number"),)
             steps.append(Step(rule, form.term, made, form.term, made, "", reason, latex, proof, form.error, form.error))
             form = dataclasses.replace(form, term=made)
     return Derivation(unit.name, unit.title, order, arguments, definition, tuple(steps), form,
-                      enclosed(form.definition, _exact(form.term, steps, arguments), arguments, unit.shape == "row",
+                      enclosed(form.definition, exact, arguments, unit.shape == "row",
                                unit.given), unit.policies, tuple(r.text for r in unit.references), given=unit.given)
 
 

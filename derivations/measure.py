@@ -169,6 +169,8 @@ class Judge:
 
     def _condition(self, i: int) -> float:
         here, fmt = self.point(i), self.fmt(i)
+        if not math.isfinite(self.truth[i]):
+            return 1.0
         total = 0.0
         for name, value in here.items():
             worst = 0.0

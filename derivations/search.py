@@ -30,6 +30,7 @@ SHARE = 0.72  # of so many points each format gets, where there are several
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
 RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
+INFINITE = 16  # one point in so many may have an infinite value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 
@@ -54,12 +55,12 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     sight = draw.points(POINTS, 1)
     if not any(True for _ in leaves(definition)) or not sight.count:
         return _as_given(definition, arguments, order, sight)
-    sight, fresh = _finite(sight), _finite(draw.points(FRESH, 2))
+    sight, fresh = _some(sight), _some(draw.points(FRESH, 2))
     edges = draw.points(FRESH // 4, 3, infinite=True)
     search = Search(definition, sight, arguments, budget, target)
     search.admit(definition, ())
     root = finished(search, next(iter(search.pool.values())))
-    fresh = fresh.joined(_finite(climbed(root, (), fresh, given)))
+    fresh = fresh.joined(_some(climbed(root, (), fresh, given)))
     if not order and _plainly_good(root, sight, fresh, edges, target):
         return _report(root, root, arguments, order, fresh, target, given)
     search.plant(definition, ())
@@ -97,8 +98,11 @@ class _Drawing:
         return judges(self.definition, self.arguments, dict.fromkeys(self.fmts, each), seed, infinite, self.given)
 
 
-def _finite(whole: Judge) -> Judge:
-    return whole.select(np.isfinite(whole.truth))
+def _some(whole: Judge) -> Judge:
+    """The points with a finite value, and some of those at which finite inputs make it infinite."""
+    rows = np.isinf(whole.truth).nonzero()[0]
+    kept = rows[:: max(1, INFINITE * len(rows) // max(1, whole.count))]
+    return whole.select(np.sort(np.concatenate([np.isfinite(whole.truth).nonzero()[0], kept])))
 
 
 def _plainly_good(root: Answer, sight: Judge, fresh: Judge, edges: Judge, target: float) -> bool:
@@ -111,7 +115,7 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     search.run()
     answer, rivals = choose(search, fresh, edges)
     for _ in range(REPAIRS):
-        fresh = fresh.joined(_finite(climbed(answer, rivals, fresh, given)))
+        fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given)))
         failed = _failures(answer, fresh, search.target)
         if not failed or search.budget.spent():
             break
@@ -120,7 +124,7 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         answer, rivals = choose(search, fresh, edges)
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
         other, rivals = choose(search, fresh, edges)
-        fresh = fresh.joined(_finite(climbed(other, rivals, fresh, given)))
+        fresh = fresh.joined(_some(climbed(other, rivals, fresh, given)))
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
     return answer, fresh
 
