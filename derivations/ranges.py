@@ -154,7 +154,7 @@ def _power(args: list[Range], t: Term) -> Range:
     a, n = args
     if n[0] == n[1] and n[0] % 2 == 0 and n[0] > 0:
         big = max(abs(a[0]), abs(a[1]))
-        return 0.0, (INF if big > 1e150 else big ** n[0])
+        return 0.0, _total(lambda x: x ** n[0], INF)(big)
     return (0.0, INF) if a[0] >= 0 else EVERYTHING
 
 
