@@ -39,19 +39,21 @@ def _patterns(point: dict[str, Any], names: list[str], k: int | None) -> Iterato
             yield still | {n: np.where(alone == 0, way, 0)}
 
 
-def _moved(value: float, way: float, fmt: Format) -> Fraction | float:
+def _moved(value: float, way: float, unit: float) -> Fraction | float:
     if way == 0 or not math.isfinite(value) or not math.isfinite(way):
         return value
-    return Fraction(value) + Fraction(float(ulp_of(value, fmt))) / 2 * Fraction(way)
+    return Fraction(value) + Fraction(unit) * Fraction(way) / 2
 
 
 def _shifted(point: dict[str, Any], moves: Moves, factor: float, fmt: Format) -> dict[str, Any]:
     out = dict(point)
     for name, ways in moves.items():
         if np.ndim(point[name]) == 0:
-            out[name] = _moved(float(point[name]), ways * factor, fmt)
+            out[name] = _moved(float(point[name]), ways * factor, float(ulp_of(point[name], fmt)))
         else:
-            out[name] = [_moved(float(v), w * factor, fmt) for v, w in zip(point[name], ways.tolist(), strict=True)]
+            units = ulp_of(np.asarray(point[name], dtype=np.float64), fmt).tolist()
+            out[name] = [_moved(float(v), w * factor, u)
+                         for v, w, u in zip(point[name], ways.tolist(), units, strict=True)]
     return out
 
 
@@ -92,6 +94,22 @@ def near_root(term: Term, point: dict[str, Any], domains: dict[str, Domain], k: 
             if value is not None and value * here <= 0:
                 condition = max(condition, split(abs(there - here) / unit)[0])
     return condition
+
+
+def condition_of(subject: Subject, output: str, batch: Batch, i: int, k: int | None, fmt: Format) -> float:
+    """How many ulp the truth moves when some inputs move by half an ulp, at any example: at least 1.
+
+    Hard targets do not move.
+    """
+    domains = {a.name: a.domain for a in subject.given if a.role in _moving(batch)}
+    term, point = subject.outputs[output], batch.point(i)
+    here = _value(term, point, k)
+    if here is None:
+        return 1.0
+    unit = Fraction(float(ulp_of(split(here)[0], fmt)))
+    moved = (_value(term, _held(point, _shifted(point, moves, 1.0, fmt), domains), k)
+             for moves in _patterns(point, list(domains), k))
+    return max([1.0, *(split(abs(there - here) / unit)[0] for there in moved if there is not None)])
 
 
 def _double_root(fmt: Format) -> float:
@@ -159,13 +177,16 @@ def _floats(value: Any) -> Doubles:
     return np.array([float(v) for v in (value if isinstance(value, list) else [value])], dtype=np.float64)
 
 
+def _moving(batch: Batch) -> tuple[str, ...]:
+    return ("input", "target") if batch.group == SOFT else ("input",)
+
+
 def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
     """What `measure` asks: the condition of example i, class k. Rows are answered for all classes at once.
 
     Hard targets are exact and do not move: a root beside one is no excuse.
     """
-    moving = ("input", "target") if batch.group == SOFT else ("input",)
-    domains = {a.name: a.domain for a in subject.given if a.role in moving}
+    domains = {a.name: a.domain for a in subject.given if a.role in _moving(batch)}
     term = subject.outputs[output]
     if batch.classes is None:
         return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)

@@ -170,6 +170,12 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     """Compare an output with the truth. `head` names what is measured; `excuse(i, k)` gives the
     factor by which the condition of example i (class k) excuses an error, 1 where it does not; it
     is asked of at most `excuses` examples, the worst first."""
+    return located(got, truth, fmt, bound, head, batch, excuse, excuses)[0]
+
+
+def located(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, batch: Batch,
+            excuse: Excuse | None = None, excuses: int = 400) -> tuple[Report, Array]:
+    """What `measure` finds, and where: which values are wrong in kind or beyond the bound, in the shape of truth."""
     got = np.asarray(got, dtype=np.float64)
     if got.shape != truth.high.shape:
         raise ValueError(f"{head.unit} {head.output}: shape {got.shape} where truth has {truth.high.shape}")
@@ -184,13 +190,15 @@ def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     kind = (wrong.nan | wrong.inf).reshape(-1)
     worst = int(np.argmax(kind if kind.any() else counted)) if counted.size else 0
     width = got.shape[1] if got.ndim == 2 else 1
-    return Report(
+    failing = wrong.any | (counted > bound).reshape(got.shape)
+    report = Report(
         head.unit, head.output, head.target, head.dtype, head.tier, head.group, got.size,
         float(np.max(counted, initial=0.0)), describe(batch, worst // width, worst % width if got.ndim == 2 else None),
         float(got.reshape(-1)[worst]).hex(), float(truth.high.reshape(-1)[worst]).hex(),
         int(wrong.nan.sum()), int(wrong.inf.sum()), int(wrong.sign.sum()), int(wrong.flushed.sum()),
         int(excused.places.sum()), excused.ulp, excused.ratio, int((counted > bound).sum()), bound, spread,
     )
+    return report, failing
 
 
 def may_be_nan(output: str, batch: Batch, dimensions: int) -> Array:

@@ -11,6 +11,7 @@ from lossmith.audit.measure import Report
 
 if TYPE_CHECKING:
     from lossmith.audit.adapters import Adapter
+    from lossmith.audit.findings import Finding
     from lossmith.audit.subject import Subject
 
 
@@ -41,12 +42,14 @@ class Origin:
 @dataclasses.dataclass(frozen=True)
 class Result:
     """The reports of one audit. `failures`: calls without a usable answer. `not_run`: what was left
-    out, and why. `origins`: what was audited, for the report."""
+    out, and why. `origins`: what was audited, for the report. `ways`: which of the ten ways explain what
+    fails, each with an input that shows it."""
 
     reports: tuple[Report, ...]
     failures: tuple[Failure, ...] = ()
     not_run: tuple[str, ...] = ()
     origins: tuple[Origin, ...] = ()
+    ways: tuple[Finding, ...] = ()
 
     def __add__(self, other: Result) -> Result:
         """Two audits as one result."""
@@ -94,10 +97,10 @@ class Result:
         to_html(self, path, command)
 
     def to_text(self) -> str:
-        """A table for the terminal."""
+        """A table for the terminal, and below it why, what to do, and whether it matters."""
         said = [f"{f.output} ({f.dtype}, {f.group} labels): {f.reason}" for f in self.failures]
         said += [f"not run: {n}" for n in self.not_run]
-        return "\n".join([table(self.reports), *said])
+        return "\n".join([table(self.reports), *said, *(f"\n{w.to_text()}" for w in self.ways)])
 
 
 HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "p99.9", "> 4 ulp", "wrong",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from lossmith.audit import subject as subjects
 from lossmith.audit.adapters import Adapter, adapter
 from lossmith.audit.condition import excuse_for
 from lossmith.audit.contract import bound
+from lossmith.audit.evidence import Lab, Seen, picked
+from lossmith.audit.findings import Finding
 from lossmith.audit.foreign import SECONDS, ForeignAdapter, Misbehaved, name_of, resolve
-from lossmith.audit.measure import Exact, Report, exact, measure
+from lossmith.audit.measure import Exact, Report, exact, located
 from lossmith.audit.result import Failure, Origin, Result
 from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
@@ -37,10 +41,11 @@ class Exam:
         return self._exact[key]
 
     def measure(self, given: Adapter, tier: str, outputs: Iterable[str] | None = None,
-                failures: list[Failure] | None = None) -> list[Report]:
+                failures: list[Failure] | None = None, seen: list[Seen] | None = None) -> list[Report]:
         """Every output that the adapter offers, one report for each group of points.
 
         failures: where a call that gives no usable answer is noted; without it, the call raises Misbehaved.
+        seen: where the values are kept, for a diagnosis.
         """
         reports: list[Report] = []
         for output in outputs or self.subject.outputs:
@@ -49,23 +54,41 @@ class Exam:
                 if not given.offers(self.subject, output, batch, self.fmt.name, tier):
                     continue
                 try:
-                    report = self._one(given, tier, output, number)
+                    found = self._one(given, tier, output, batch, self.truth(output, number))
                 except Misbehaved as problem:
                     if failures is None:
                         raise
-                    failures.append(Failure(output, self.fmt.name, batch.group, str(problem)))
-                    continue
+                    found, said = self._rest(given, tier, output, number, str(problem))
+                    failures.append(Failure(output, self.fmt.name, batch.group, said))
+                    if found is None:
+                        continue
+                report, values = found
+                if seen is not None:
+                    seen.append(values)
                 merged[batch.group] = merged[batch.group] + report if batch.group in merged else report
             reports += merged.values()
         return reports
 
-    def _one(self, given: Adapter, tier: str, output: str, number: int) -> Report:
-        batch, fmt = self.batches[number], self.fmt
+    def _rest(self, given: Adapter, tier: str, output: str, number: int, said: str,
+              ) -> tuple[tuple[Report, Seen] | None, str]:
+        """After a call without an answer: the examples without NaN, then the finite ones; and what to say."""
+        batch, truth = self.batches[number], self.truth(output, number)
+        for what, odd in (("NaN", np.isnan), ("NaN or infinity", lambda a: ~np.isfinite(a))):
+            plain = [~odd(a).reshape(batch.count, -1).any(axis=1) for a in batch.arrays.values()]
+            kept = np.flatnonzero(np.logical_and.reduce(plain))
+            if 0 < len(kept) < batch.count:
+                part = Exact(truth.high[kept], truth.low[kept])
+                with contextlib.suppress(Misbehaved):
+                    return self._one(given, tier, output, picked(batch, kept), part), f"with {what} in the batch {said}"
+        return None, said
+
+    def _one(self, given: Adapter, tier: str, output: str, batch: Batch, truth: Exact) -> tuple[Report, Seen]:
+        fmt = self.fmt
         limit = bound(output, given.name, fmt, tier, batch.classes)
         head = Report(self.subject.name, output, given.name, fmt.name, tier, batch.group, bound=limit)
         got = given.call(self.subject, output, batch, fmt.name, tier)
-        return measure(got, self.truth(output, number), fmt, limit, head, batch,
-                       excuse_for(self.subject, output, batch, fmt))
+        report, failing = located(got, truth, fmt, limit, head, batch, excuse_for(self.subject, output, batch, fmt))
+        return report, Seen(output, batch, got, truth, failing)
 
 
 def exam(subject: Subject, dtype: str, count: int = 2000, classes: Sequence[int] = ROW_CLASSES,
@@ -83,7 +106,7 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
           truth: str | None = None, domain: Mapping[str, str] | None = None, where: Sequence[str] = (),
           output: str = "loss", order: Sequence[str] = (), exhaustive: bool = False, count: int = 2000,
           classes: Sequence[int] = (1, 2, 3, 10, 1000), seconds: float = SECONDS, options: Mapping[str, Any] = NOTHING,
-          ) -> Result:
+          ways: bool = True) -> Result:
     """Measure generated kernels, or any function, against ball arithmetic on the definition.
 
     unit: a name of the catalogue, its kernels of `target` (np, pt, cu on the host) being measured;
@@ -91,7 +114,8 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
     the loss (or `output`) that `truth` says: a name of the catalogue, or a formula over `domain` (and `where`). It gets
     the arguments in their order, or in `order`, and `options` as keywords; a torch function's gradients and
     second derivatives are measured too. count: drawn points of an elementwise loss; classes:
-    lengths of rows; seconds: after how long a call counts as hanging. Raises UnknownLoss,
+    lengths of rows; seconds: after how long a call counts as hanging; ways: whether what
+    fails is sorted into the ten ways (lossmith explain). Raises UnknownLoss,
     Unavailable, FormulaError, and ValueError for what is not a target, dtype or tier.
     """
     if dtype not in FORMATS:
@@ -113,9 +137,20 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
         raise ValueError(f"target {given.name} has no tier '{tier}': it has {', '.join(given.tiers)}")
     made = _exam(subject, dtype, count, tuple(classes), exhaustive)
     failures: list[Failure] = []
-    reports = made.measure(given, tier, failures=failures)
+    seen: list[Seen] = []
+    reports = made.measure(given, tier, failures=failures, seen=seen)
     return Result(tuple(reports), _each_once(failures), tuple(_left_out(given, made, tier)),
-                  (Origin(subject, given, dtype, tier),))
+                  (Origin(subject, given, dtype, tier),), ways_of(made, given, tier, seen) if ways else ())
+
+
+def ways_of(made: Exam, given: Adapter, tier: str, seen: Sequence[Seen]) -> tuple[Finding, ...]:
+    """In which of the ten ways the values that were seen fail, and what probes of long and masked rows find."""
+    from lossmith.audit.diagnose import diagnose
+    from lossmith.audit.findings import merged
+    from lossmith.audit.probes import probed
+
+    lab = Lab(made.subject, given, made.fmt, tier)
+    return merged([*diagnose(lab, seen), *probed(lab)])
 
 
 def _each_once(failures: Sequence[Failure]) -> tuple[Failure, ...]:
