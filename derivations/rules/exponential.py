@@ -111,7 +111,6 @@ RULES = family(
     rule("expm1-halves", "expm1(a)", "2*(exp(a/2)*sinh(a/2))",
          words="halve the exponent, so that the product does not overflow",
          because=r"e^{a}-1 = 2e^{a/2}\sinh\tfrac a2"),
-    rule("expm1-plus-one", "expm1(a) + 1", "exp(a)", words="expm1(a) + 1 is e^a", because=r"(e^{a}-1)+1 = e^{a}"),
     rule("expm1-over-exp", "expm1(a)/exp(a)", "-expm1([-a])",
          words="turn the exponent's sign", because=r"(e^{a}-1)/e^{a} = -(e^{-a}-1)"),
     rule("exp-times-expm1", "exp(a)*expm1(-a)", "-expm1(a)",

@@ -41,8 +41,6 @@ RULES = family(
          words=T, because=r"1/\cosh^2 a=4\sigma(2a)\sigma(-2a)"),
     rule("over-cosh", "n/cosh(a)", "2*n*(exp(-abs(a))/(1 + exp(-2*abs(a))))",
          words=T, because=r"1/\cosh a=\frac{2t}{1+t^2}"),
-    rule("cosh-sinh-squares", "cosh(a)**2 - sinh(a)**2", "1",
-         words="the hyperbolic identity", because=r"\cosh^2-\sinh^2=1"),
     rule("sinh-doubled", "sinh(a)*cosh(a)", "sinh(2*a)/2",
          words="the double argument", because=r"\sinh a\cosh a=\tfrac12\sinh 2a"),
     rule("arsinh", "log(a + sqrt(a**2 + 1))", "asinh(a)",

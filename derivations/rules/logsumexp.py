@@ -25,8 +25,6 @@ RULES = family(
          words="a number is the exponential of its logarithm", because=r"e^{a}+n = e^{\mathrm{lse}(a,\log n)}"),
     rule("log-of-exp-share", "log(exp(a)/b)", "a - log(b)", "b > 0",
          words="the logarithm of a share is a difference", because=r"\log\frac{e^{a}}{b} = a-\log b"),
-    rule("log-of-exp-product", "log(b*exp(a))", "a + log(b)", "b > 0",
-         words="log undoes exp, factor by factor", because=r"\log(b\,e^{a}) = a+\log b"),
     rule("logaddexp-of-three-less", "logaddexp(logaddexp(a, b), c) - a", "softplus([logaddexp(b, c) - a])",
          words="log-sum-exp less one of its terms is a softplus",
          because=r"\mathrm{lse}(a,b,c)-a = \log(1+e^{\mathrm{lse}(b,c)-a})"),
