@@ -18,7 +18,7 @@ from lossmith.derivations.verdicts import STABLE
 
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
-LUCK, LUCK_PRICE = 1.5, 4.0  # bits near roots, and the price, by which a form that is better only there must win
+LUCK, LUCK_PRICE = 1.5, 1.0  # bits near roots, and the price, by which a form that is better only there must win
 RIVALS = 3  # other forms that the answer is compared with where truth would cost too much
 
 

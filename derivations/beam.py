@@ -26,13 +26,15 @@ from lossmith.derivations.precise import doubled
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
+from lossmith.derivations.tails import halved
 from lossmith.derivations.terms import Term, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
 
 BEAM, DEPTH, AFTER = 16, 7, 2  # candidates kept a round, rounds, and rounds after the target is met
-PER_ULP, PER_STEP = 1.5, 0.75  # what an ulp and a step of derivation weigh beside the cost of a kernel
+PER_ULP, PER_STEP = 1.5, 1.25  # what an ulp and a step of derivation weigh beside the cost of a kernel
 CLOSE = 6.0  # what it weighs to come close to the target
 CONTRACT = 2.0  # ulp: what a float64 kernel of a loss is held to
+NEARLY = 2.0**16  # times the smallest normal number: a value below may be a tail
 HEALED = 12  # leading candidates in which limits are put where a quotient is 0 / 0
 DOUBLED = 16  # leading candidates that are tried in twice the digits, where no form meets the target
 POOR, ROUNDINGS = 200, 4.0  # points that may be excused; what a few roundings near a root may cost in any case
@@ -93,6 +95,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.healed: set[int] = set()
+        self.halved: set[int] = set()
         self.strict = np.ones(self.judge.count)
         self.allowance = self.strict
         self.moderate = _moderate(self.judge)
@@ -170,6 +173,21 @@ class Search:
                 for move in patched(c.term):
                     self.admit(move.after, (*c.moves, move))
 
+    def halve(self) -> None:
+        """The exponentials of the leading candidates in halves, where these fail and truth is nearly nothing."""
+        small = [np.abs(self.judge.truth[place]) < fmt.tiny * NEARLY for fmt, place in self.judge.stretches]
+        tail = np.concatenate(small) & (self.judge.truth != 0)
+        limit = np.log2(1 + self.target)
+        if not tail.any():
+            return
+        for c in sorted(self.pool.values(), key=lambda c: c.score)[:HEALED]:
+            if c.serial in self.halved or self.budget.spent() or not np.any(c.bits[tail] > limit):
+                continue
+            self.halved.add(c.serial)
+            for term, moves in self.machines(c):
+                for more in halved(term):
+                    self.admit(more[-1].after, (*moves, *more))
+
     def expand(self) -> int:
         """Taylor polynomials beside the leading forms; how many new forms that makes."""
         before = len(self.pool)
@@ -243,7 +261,7 @@ class Search:
 
     def lenient(self) -> Doubles:
         """The allowance with all that conditioning costs near roots, where a leading candidate loses anything."""
-        allowance, limit = self.allowance.copy(), np.log2(1 + self.target)
+        allowance, limit = self.allowance.copy(), np.log2(1 + self.target / 2)
         pool = list(self.pool.values())
         poor = np.array([c.bits for c in pool]) > limit
         order = np.lexsort(([c.cost for c in pool], poor.sum(axis=1) // 8))[:LEADING]
@@ -312,6 +330,7 @@ class Search:
         quiet, before = 0, float("inf")
         for depth in range(DEPTH):
             self.heal()
+            self.halve()
             self.excuse(fully=depth >= 2)
             good = self.good()
             if not good and depth in EXPANDED and self.expand():
@@ -337,6 +356,7 @@ class Search:
                     return
                 self.grow(parent)
         self.heal()
+        self.halve()
         self.excuse(fully=True)
         if not self.good() and self.expand():
             self.excuse(fully=True)
