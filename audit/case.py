@@ -77,7 +77,7 @@ class Case:
         if found is None:
             return np.zeros(self.count, dtype=bool)
         if found.ndim == 2:
-            return self.of(found) if output is None or output == self.output else found.all(axis=1)
+            return self.of(found) if output is None or output == self.output else _every(found)
         return found
 
     def offers(self, output: str) -> bool:
@@ -105,9 +105,10 @@ class Case:
             if self.wide is not None and self.lab.wider is not None:
                 there = np.abs(self.wide - self.truth.high)
                 small = there <= 2.0**8 * self.lab.wider.eps * largest(self.batch)
-                return self.ordinary & (self.wide_right | (there <= SHARE * here) | small & (there <= here))
+                shrunk = (there <= SHARE * here) | (small & (there <= here))
+                return np.asarray(self.ordinary & (self.wide_right | shrunk))
             if self.lab.wider is not None:
-                return self.ordinary & (here <= 2.0**8 * self.lab.fmt.eps * largest(self.batch))
+                return np.asarray(self.ordinary & (here <= 2.0**8 * self.lab.fmt.eps * largest(self.batch)))
         return self.ordinary & self._shrinks(here)
 
     def _shrinks(self, here: Doubles) -> Array:
@@ -122,7 +123,7 @@ class Case:
         truth = self.of(self.lab.exact(self.output, near).high)
         with np.errstate(all="ignore"):
             low, high = (np.abs(self.of(v) - truth) for v in (one, other))
-        return small | ((high <= 2.0**-16 * low) & (low > 0))
+        return np.asarray(small | ((high <= 2.0**-16 * low) & (low > 0)))
 
     @cached_property
     def value_right(self) -> Array:
@@ -160,7 +161,7 @@ class Case:
             inner[a.name] = np.where(values == low, low + 2.0**-10, np.where(values == high, high - 2.0**-7, values))
             moved |= at_end.reshape(self.count, -1).any(axis=1)
         found = self.lab.call(self.output, changed(self.batch, **inner)) if moved.any() else None
-        return moved & np.isfinite(self.of(found)) if found is not None else np.zeros(self.count, dtype=bool)
+        return np.asarray(moved & np.isfinite(self.of(found))) if found is not None else moved & False
 
     def _floats(self) -> list[Argument]:
         return [a for a in self.lab.subject.given if a.role != "label"]
@@ -218,19 +219,19 @@ class Case:
         if not self.lab.subject.is_row:
             return np.zeros(self.count, dtype=bool)
         masked = np.zeros((self.count, self.batch.classes or 1), dtype=bool)
-        for a in self.batch.arrays.values():
-            masked |= np.isneginf(a) if a.ndim == 2 else False
-        order = np.argsort(masked, axis=1, kind="stable")
+        for row in self.batch.arrays.values():
+            masked |= np.isneginf(row) if row.ndim == 2 else False
+        places: Array = np.argsort(masked, axis=1, kind="stable")
         moved = {}
         for a in self.lab.subject.given:
             values = self.batch.arrays[a.name]
             if values.ndim == 2:
-                moved[a.name] = np.take_along_axis(values, order, axis=1)
+                moved[a.name] = np.take_along_axis(values, places, axis=1)
             elif a.role == "label":
-                moved[a.name] = np.argmax(order == values[:, None], axis=1)
+                moved[a.name] = np.argmax(places == values[:, None], axis=1)
         batch = changed(self.batch, **moved)
         found = self.lab.right(self.output, batch, NEAR)
-        return found.reshape(self.count, -1).all(axis=1) if found is not None else np.zeros(self.count, dtype=bool)
+        return _every(found) if found is not None else np.zeros(self.count, dtype=bool)
 
     @cached_property
     def slope(self) -> tuple[Array, Array]:
@@ -264,6 +265,11 @@ class Case:
         with np.errstate(all="ignore"):
             moved[np.arange(self.count), self.classes] += by
         return moved
+
+
+def _every(values: Array) -> Array:
+    """Whether all values of each example are true."""
+    return np.asarray(values.reshape(len(values), -1).all(axis=1), dtype=bool)
 
 
 def _beside(value: float, way: int, fmt: Format, a: Argument) -> float:

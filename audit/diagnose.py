@@ -112,7 +112,7 @@ def _floored(case: Case, scene: Scene) -> Array:
     finite = np.isfinite(case.got) & np.isinf(case.truth.high) & (case.got != 0)
     if case.wide is not None:
         finite &= np.isfinite(case.wide)
-    return (finite | _stands_still(case, scene)) & (case.ulps > NEAR)
+    return np.asarray((finite | _stands_still(case, scene)) & (case.ulps > NEAR))
 
 
 def _stands_still(case: Case, scene: Scene) -> Array:
@@ -184,7 +184,7 @@ def _narrowed(case: Case, scene: Scene) -> Array:
     """All computed values are numbers of a narrower format, and the exact ones are not."""
     if _narrower(case) is None:
         return case.bad & False
-    return case.ordinary & (case.got != 0)
+    return np.asarray(case.ordinary & (case.got != 0))
 
 
 def _narrower(case: Case) -> Format | None:
@@ -209,7 +209,7 @@ def _at_a_seam(case: Case, scene: Scene) -> Array:
 def _second_is_zero(case: Case, scene: Scene) -> Array:
     if case.kind != "hessian" or np.any(np.nan_to_num(case.seen.got)):
         return case.bad & False
-    return case.ordinary & (case.nearest != 0) & case.gradient_right & ~case.rounding
+    return np.asarray(case.ordinary & (case.nearest != 0) & case.gradient_right & ~case.rounding)
 
 
 def _second_is_not(case: Case, scene: Scene) -> Array:
@@ -222,7 +222,7 @@ def _killed(case: Case, scene: Scene) -> Array:
     if case.kind == "loss":
         return case.bad & False
     small = np.abs(case.got) <= COLLAPSED * np.abs(case.nearest)
-    return case.ordinary & small & ~case.rounding & (np.abs(case.nearest) > COLLAPSED * _scale(case))
+    return np.asarray(case.ordinary & small & ~case.rounding & (np.abs(case.nearest) > COLLAPSED * _scale(case)))
 
 
 def _scale(case: Case) -> float:

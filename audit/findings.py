@@ -76,19 +76,25 @@ class Finding:
 
 def command_for(subject: Subject, output: str) -> str:
     """What prints a stable form of an output, with its derivation and its measured error."""
-    by = subject.wrt(output)
+    by = order_of(subject, output)
     if subject.name in catalogue.unit_names():
-        wrt = f" --wrt {','.join(by)}" if by and by != (subject.unit.primary.name,) * len(by) else ""
+        wrt = f" --wrt {','.join(dict.fromkeys(by))}" if by and set(by) != {subject.unit.primary.name} else ""
         return f"lossmith derive {subject.name}" + (f" --of {kind_of(output)}{wrt}" if by else "")
     declared = [f'--domain "{a.name}{"[k]" if a.axis == "class" else ""}={a.domain}"' for a in subject.arguments]
     known = [f'--where "{show(c)}"' for c in subject.unit.given]
-    wrt = [f"--wrt {','.join(by)}"] if by else []
-    return " ".join([f'lossmith stabilize "{show(subject.outputs["loss"])}"', *declared, *known, *wrt])
+    derived = [f"--wrt {','.join(by)}"] if by else []
+    return " ".join([f'lossmith stabilize "{show(subject.outputs["loss"])}"', *declared, *known, *derived])
+
+
+def order_of(subject: Subject, output: str) -> tuple[str, ...]:
+    """By which arguments an output differentiates, one for each time: a Hessian's diagonal twice by the same."""
+    by = subject.wrt(output)
+    return by * 2 if kind_of(output) == "hessian" and len(by) == 1 else by
 
 
 def stable_form(subject: Subject, output: str) -> StableForm:
     """Our own form of an output and its measured error. It is derived anew: seconds. Raises what deriving raises."""
-    return derive(subject.unit, subject.wrt(output)).form
+    return derive(subject.unit, order_of(subject, output)).form
 
 
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -18,10 +18,12 @@ import numpy as np
 from lossmith.audit import plot
 from lossmith.audit.contract import bound
 from lossmith.audit.curves import Curve
+from lossmith.audit.findings import Finding
 from lossmith.audit.measure import Report
 from lossmith.audit.result import Result
 from lossmith.audit.spread import LAST, MARKS, upper
 from lossmith.audit.subject import Subject
+from lossmith.audit.ways import WAYS
 from lossmith.derivations.terms import show
 from markupsafe import Markup
 
@@ -74,6 +76,7 @@ def _context(page: Page) -> dict[str, Any]:
         "marks": [f"{m:g}" for m in MARKS],
         "rows": [_row(r) for r in result.reports],
         "failures": [f"{f.output} ({f.dtype}, {f.group}): {f.reason}" for f in result.failures],
+        "ways": [_way(w) for w in result.ways],
         "worst": [_worst(r) for r in sorted(result.reports, key=lambda r: -r.max_ulp)[:12] if r.where],
         "panels": list(_panels(chosen)),
         "histograms": [_histogram(r) for r in result.reports if r.spread.over(0.5)][:24],
@@ -115,6 +118,17 @@ def _share(share: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else ""
+
+
+def _way(w: Finding) -> dict[str, str]:
+    """What the page says of a finding."""
+    at = w.witness
+    return {
+        "head": f"{w.output} ({w.dtype}): {w.title}", "code": w.code, "matters": "matters" if w.matters else "harmless",
+        "at": f"{at.where}: {at.computed:.9g} ({at.got}) where {at.exact:.9g} ({at.wanted}) is right",
+        "why": f"{w.because}; {w.points} of {w.examined} failing inputs looked at", "fix": w.fix, "command": w.command,
+        "verdict": w.verdict, "happens": WAYS[w.code].happens,
+    }
 
 
 def _worst(r: Report) -> tuple[str, ...]:

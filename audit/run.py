@@ -53,6 +53,7 @@ class Exam:
             for number, batch in enumerate(self.batches):
                 if not given.offers(self.subject, output, batch, self.fmt.name, tier):
                     continue
+                found: tuple[Report, Seen] | None
                 try:
                     found = self._one(given, tier, output, batch, self.truth(output, number))
                 except Misbehaved as problem:

@@ -41,11 +41,11 @@ def _by_scale(seen: Seen, case: Case, got: float, exact: float) -> tuple[bool, s
     off = abs(got - exact)
     relative = off / abs(exact) if exact else math.inf
     usual = usual_size(seen)
-    hidden = usual is not None and off <= case.lab.fmt.eps * usual
+    hidden = usual is not None and off <= FEW * case.lab.fmt.eps * usual
     size = f"{usual:.2g}" if usual is not None else "?"
     if hidden and relative < LOST:
-        return False, (f"the error of {off:.2g} is below one rounding of a value of ordinary size ({size}), so that a "
-                       f"sum or a mean over a batch hides it; the value alone has a relative error of {relative:.2g}")
+        return False, (f"the error of {off:.2g} is below a few roundings of a value of ordinary size ({size}), so that "
+                       f"a sum or a mean over a batch hides it; the value alone has a relative error of {relative:.2g}")
     if hidden:
         what = "losses are compared or summed for confident examples" if case.kind == "loss" else (
             "confident examples should still be learnt from, or a step is scaled by its own size")

@@ -31,12 +31,32 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     if options.json:
         print(json.dumps(_finite({"reports": result.to_json(), "failures": [vars(f) for f in result.failures],
-                                  "not_run": list(result.not_run), "holds": result.holds}), indent=1, allow_nan=False))
+                                  "not_run": list(result.not_run), "holds": result.holds,
+                                  "ways": [w.to_json() for w in result.ways]}), indent=1, allow_nan=False))
     else:
         print(result.to_text())
+        if options.fix:
+            _print_fixes(result)
     limit = options.fail_over
     well = result.holds if limit is None else not (result.wrong or result.failures) and result.max_ulp <= limit
     return EXIT_WELL if well else EXIT_FINDING
+
+
+def _print_fixes(result: Any) -> None:
+    """For every output that fails: a stable form, and its measured error."""
+    from lossmith.audit.findings import stable_form
+    from lossmith.derivations.terms import show
+
+    wanted = {(o.subject.name, w.output): o.subject for o in result.origins for w in result.ways}
+    for (_, output), subject in wanted.items():
+        try:
+            form = stable_form(subject, output)
+        except (ValueError, ArithmeticError) as problem:
+            print(f"\n{output}: no stable form was found: {problem}")
+            continue
+        worst = "; ".join(f"{e.dtype} {e.ulp:.3g} ulp at {e.where}" for e in form.errors)
+        print(f"\n{output} = {show(form.term)}\n  worst error measured, functions correctly rounded: {worst}"
+              + (f"\n  {form.remaining}" if form.remaining else ""))
 
 
 def _check(options: argparse.Namespace) -> None:

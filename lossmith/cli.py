@@ -46,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
     doctor.add_argument("--json", action="store_true", help="print JSON")
-    explain = commands.add_parser("explain", help="what an error code means, and what a formula may contain")
-    explain.add_argument("code", metavar="CODE", nargs="?", help="such as E104; all of them when left out")
+    explain = commands.add_parser("explain", help="what a code means: of an error, or of a way in which losses fail")
+    explain.add_argument("code", metavar="CODE", nargs="?", help="such as E104 or L201; all of them when left out")
     return top
 
 
@@ -108,6 +108,7 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")
     add.add_argument("--exhaustive", action="store_true", help="every number of a 16-bit format")
     add.add_argument("--report", metavar="FILE", help="write an HTML page with everything that was found")
+    add.add_argument("--fix", action="store_true", help="print a stable form of what fails; takes seconds for each")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,
                      help="exit 1 where the worst error is larger: 4ulp (default: the contract)")
     add.add_argument("--json", action="store_true", help="print JSON")

@@ -156,16 +156,18 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_explain(options: argparse.Namespace) -> int:
-    """What an error code means."""
+    """What an error code means, or one of the ways in which losses fail."""
+    from lossmith.audit import ways
     from lossmith.derivations import parser
 
+    titles = {**parser.CODES, **{code: way.title for code, way in ways.WAYS.items()}}
     if options.code is None:
-        _print_table([(code, meaning) for code, meaning in parser.CODES.items()])
+        _print_table(list(titles.items()))
         return EXIT_WELL
     code = options.code.upper()
-    if code not in parser.CODES:
-        raise UsageError(f"there is no error code '{options.code}': {did_you_mean(code, parser.CODES)}")
-    print(parser.explain(code))
+    if code not in titles:
+        raise UsageError(f"there is no code '{options.code}': {did_you_mean(code, titles)}")
+    print(ways.explain(code) if code in ways.WAYS else parser.explain(code))
     return EXIT_WELL
 
 

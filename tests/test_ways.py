@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from lossmith.audit.run import audit
 from lossmith.audit.ways import WAYS, explain
 from lossmith.derivations import catalogue
 from lossmith.derivations.ulp import FORMATS
+
+from lossmith.cli import main
 
 torch: Any = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -250,6 +253,19 @@ def test_findings_are_text_and_data() -> None:
     assert 'lossmith stabilize "softplus(x)" --domain "x=extended"' in " ".join(text.split())
     data = found.ways[0].to_json()
     assert data["code"] in WAYS and data["witness"]["where"].startswith("x=") and data["fix"]
+
+
+def test_the_command_explains_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "l203"]) == 0 and "guard on the value" in capsys.readouterr().out
+    assert main(["explain"]) == 0
+    assert {"E104", *WAYS} <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert main(["explain", "L299"]) == 2
+
+
+def test_the_report_says_why(tmp_path: Path) -> None:
+    of(lambda x: np.log(1 + np.exp(x)), "softplus", count=40).to_html(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<h3>L201 " in page and ">matters</th>" in page and "lossmith stabilize" in page
 
 
 def test_every_way_is_explained() -> None:
