@@ -71,10 +71,9 @@ def _plainer(search: Search, good: list[Candidate], fresh: Judge) -> Answer | No
     With many candidates some are right by luck at the few roots that the search sees.
     """
     strict, search.allowance = search.allowance, search.lenient()
-    plain = [c for c in search.good()[:FINALISTS] if search.price(c) < search.price(good[0]) - LUCK_PRICE]
     root = next(iter(search.pool.values()))
-    if root.cost <= good[0].cost and search.ulp(root) <= search.target:
-        plain.insert(0, root)
+    plain = [c for c in search.good()[:FINALISTS] if search.price(c) < search.price(good[0]) - (
+        0 if c is root else LUCK_PRICE)]
     lucky = bits(fresh.ulps(good[0].form))
     for c in plain:
         found = bits(fresh.ulps(c.form))
