@@ -166,7 +166,8 @@ def run_explain(options: argparse.Namespace) -> int:
         return EXIT_WELL
     code = options.code.upper()
     if code not in titles:
-        raise UsageError(f"there is no code '{options.code}': {did_you_mean(code, titles)}")
+        what = "finding" if code.startswith("L") else "error code"
+        raise UsageError(f"there is no {what} '{options.code}': {did_you_mean(code, titles)}")
     print(ways.explain(code) if code in ways.WAYS else parser.explain(code))
     return EXIT_WELL
 
