@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lossmith.derivations import balls, expanding, points, refute
+from lossmith.derivations import balls, expanding, points, refute, singular
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
@@ -288,6 +288,9 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
         return (Evidence("proved", "the same formula"),)
     if move.name == expanding.NAME:
         return (expanding.evidence(move.source, move.result, arguments),)
+    if move.name == singular.NAME:
+        at = singular.agreement(move, _sample(move.result, arguments, given), arguments)
+        return (Evidence("enclosed", "the limit, where the denominator vanishes", at),) if at else ()
     if same_quotient(move.source, move.result):
         return (Evidence("proved", "algebra of rational functions"),)
     if by_sign(move.source, move.result):
