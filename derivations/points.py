@@ -52,6 +52,7 @@ def landmarks(fmt: Format) -> list[float]:
     over, under = (fmt.emax + 1) * ln2, -fmt.quantum * ln2
     spots = [
         ln2, 0.5, 1.0, 2.0, math.e, p * ln2, (p + 1) * ln2, p * ln2 / 2, over, over / 2, under, under / 2,
+        under + 0.6, under - 1.3,  # where e^-u is rounded to few digits, and is no power of two
         -fmt.emin * ln2, math.sqrt(fmt.eps), fmt.eps, fmt.eps / 2, math.sqrt(fmt.tiny), fmt.tiny, fmt.smallest,
         math.sqrt(fmt.largest), fmt.largest / 2, fmt.largest, 0.1, 0.3, 0.9, 3.0, 8.0, 20.0, 40.0, 90.0, 300.0,
     ]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lossmith.derivations import balls, expanding, points, refute, singular
+from lossmith.derivations import balls, expanding, points, refute, singular, tails
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
@@ -291,9 +291,11 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
     if move.name == singular.NAME:
         at = singular.agreement(move, _sample(move.result, arguments, given), arguments)
         return (Evidence("enclosed", "the limit, where the denominator vanishes", at),) if at else ()
-    if same_quotient(move.source, move.result):
+    source = move.source if move.name != tails.NAME else tails.squared(move.source, move.result)
+    result = move.result if move.name != tails.NAME else tails.squared(move.result, move.result)
+    if same_quotient(source, result):
         return (Evidence("proved", "algebra of rational functions"),)
-    if by_sign(move.source, move.result):
+    if by_sign(source, result):
         return (Evidence("proved", "algebra of rational functions, for either sign"),)
     return (_enclosed(move.source, move.result, arguments, given),)
 

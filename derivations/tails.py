@@ -1,0 +1,117 @@
+"""Tails: an exponential that a whole product shares, halved, so that it does not vanish before it is multiplied.
+
+Where e^u is subnormal it has few digits left, or none, though b e^u may have them all. Here e^u is
+taken out of everything that is proportional to it, and its two halves stand at either end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lossmith.derivations.moves import Move, outside
+from lossmith.derivations.terms import (
+    ONE,
+    TWO,
+    ZERO,
+    Term,
+    add,
+    div,
+    is_const,
+    make,
+    mul,
+    neg,
+    number,
+    power,
+    replace,
+    sub,
+    walk,
+)
+
+NAME = "halved-tail"
+WORDS = "the exponential may vanish, or lose its digits, before it is multiplied: half of it first, and half last"
+LATEX = r"b\,e^{u} = (b\,e^{u/2})\,e^{u/2}"
+PROPORTIONAL = frozenset({"mul", "div", "neg", "add", "sub", "where", "absorb", "pow"})
+PER_TERM = 3  # exponentials of one part that are tried
+
+
+def halved(term: Term) -> Iterator[tuple[Move, ...]]:
+    """Ways to halve the exponentials of a term: the moves of each."""
+    for once in (True, False):
+        moves: tuple[Move, ...] = ()
+        after = term
+        for source in _parts(term):
+            result = _in_halves(source, once)
+            made = outside(after, source, result) if result is not None else after
+            if made is not after and result is not None:
+                moves = (*moves, Move(NAME, WORDS, LATEX, after, made, source, result))
+                after = made
+        if moves:
+            yield moves
+
+
+def _parts(term: Term) -> Iterator[Term]:
+    """The largest parts that an exponential can be taken out of."""
+    if _in_halves(term, True) is not None:
+        yield term
+    elif term.op in PROPORTIONAL:
+        for a in term.args[term.op == "where":]:
+            yield from _parts(a)
+
+
+def _in_halves(term: Term, once: bool) -> Term | None:
+    """b e^u as (b h) h with h = e^(u/2). Once: every other e^u is h h too, so that h is all that is computed."""
+    tails = [(t, half) for t in walk(term) if (half := _half(t)) is not None]
+    for tail, half in tails[:PER_TERM]:
+        rest = _without(term, tail)
+        if rest is not None and not is_const(rest):
+            rest = outside(rest, tail, mul(half, half)) if once else rest
+            return mul(mul(rest, half), half)
+    return None
+
+
+def _half(t: Term) -> Term | None:
+    """The root of an exponential, also of one that is 1 where it does not vanish; None for anything else."""
+    if t.op in ("exp", "exp_diff"):
+        return make(t.op, *(div(a, TWO) for a in t.args))
+    if t.op == "where" and ONE in t.args[1:]:
+        halves = [a if a is ONE else _half(a) for a in t.args[1:]]
+        return None if None in halves else make("where", t.args[0], *(h for h in halves if h is not None))
+    return None
+
+
+def _without(term: Term, tail: Term) -> Term | None:
+    """What is left of a term that is proportional to the tail; None where it is not."""
+    if term is tail or is_const(term, 0):
+        return ONE if term is tail else ZERO
+    if term.op not in PROPORTIONAL:
+        return None
+    if term.op == "pow":
+        n = term.args[1]
+        whole = term.args[0] is tail and is_const(n) and number(n) > 1
+        return power(tail, sub(n, ONE)) if whole else None
+    if term.op == "neg":
+        rest = _without(term.args[0], tail)
+        return None if rest is None else neg(rest)
+    if term.op in ("add", "sub", "where"):
+        first, second = (_without(a, tail) for a in term.args[-2:])
+        if first is None or second is None:
+            return None
+        return {"add": add, "sub": sub}[term.op](first, second) if term.op != "where" else make(
+            "where", term.args[0], first, second)
+    for k in (0, 1) if term.op != "div" else (0,):
+        rest = _without(term.args[k], tail)
+        if rest is not None:
+            if term.op == "div":
+                return div(rest, term.args[1])
+            return mul(rest, term.args[1 - k]) if term.op == "mul" or k else make("absorb", rest, term.args[1])
+    return None
+
+
+def squared(source: Term, result: Term) -> Term:
+    """`source` with each exponential as the square of its half, which `result` holds: the two compare by algebra."""
+    inside = set(walk(result))
+    mapping = {}
+    for t in walk(source):
+        if t.op in ("exp", "exp_diff") and (half := _half(t)) in inside and half is not None:
+            mapping[t] = mul(half, half)
+    return replace(source, mapping)
