@@ -283,7 +283,8 @@ def _shorter(term: Term) -> Term:
             if len(q.top) + len(q.bottom) <= term.size:
                 best = min(best, _written(q), key=lambda t: t.size)
             best = min(best, _factored(q), key=lambda t: t.size)
-    return best if best.size < term.size else term
+    double = term.op == "add" and term.args[0] is term.args[1]
+    return best if best.size < term.size + double else term
 
 
 @dataclass(frozen=True)

@@ -410,7 +410,22 @@ def _unary(op: str, a: Term) -> Term:
         return neg(_unary(op, a.args[0]))
     if a.op == "neg" and op in EVEN:
         return _unary(op, a.args[0])
+    if op == "abs" and a.op == "mul" and "const" in (a.args[0].op, a.args[1].op):
+        return mul(_unary(op, a.args[0]), _unary(op, a.args[1]))
     return node(op, (a,))
+
+
+def _of_two(op: str, a: Term, b: Term) -> Term:
+    """The larger, the smaller, or the gap of two: equals, and a number and its negative, are simpler."""
+    opposite = b is neg(a) and not is_const(a)
+    if op == "gap":
+        return mul(TWO, a) if opposite else node(op, (a, b))
+    if a is b:
+        return a
+    if not opposite:
+        return node(op, (a, b))
+    size = make("abs", a)
+    return size if op == "max" else neg(size)
 
 
 _FOLDING: Mapping[str, Callable[[Term, Term], Term]] = {
@@ -429,8 +444,8 @@ def make(op: str, *args: Term) -> Term:
         from lossmith.derivations.precise import wrap  # which makes terms
 
         return wrap(args[0])
-    if op in ("max", "min") and args[0] is args[1]:
-        return args[0]
+    if op in ("max", "min", "gap"):
+        return _of_two(op, *args)
     if OPS[op].arity == 1 and op not in ROWS and op != "not":
         return _unary(op, args[0])
     return node(op, args)
