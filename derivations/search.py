@@ -7,10 +7,11 @@ them. What comes back never measures worse than what was given.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from lossmith.derivations import points, prove, relations
+from lossmith.derivations import balls, points, prove, relations
 from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
 from lossmith.derivations.beam import Budget, Search, hold
@@ -31,6 +32,7 @@ TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
 RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
 INFINITE = 16  # one point in so many may have an infinite value
+CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 
@@ -62,6 +64,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     root = finished(search, next(iter(search.pool.values())))
     fresh = fresh.joined(_some(climbed(root, (), fresh, given)))
     if not order and _plainly_good(root, sight, fresh, edges, target):
+        root = _defined(root, (sight, fresh, edges))
         return _report(root, root, arguments, order, fresh, target, given)
     search.plant(definition, ())
     for seed in seeds:
@@ -69,6 +72,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     answer, fresh = _searched(search, fresh, edges, given)
     if _worse(answer, root, fresh, target):
         answer = root
+    answer = _defined(answer, (sight, fresh, edges))
     return _report(answer, root, arguments, order, fresh, target, given)
 
 
@@ -141,6 +145,34 @@ def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
     suspects = np.nonzero(errors > limit)[0]
     worst_first = suspects[np.argsort(-errors[suspects], kind="stable")][:60].tolist()
     return [i for i in worst_first if errors[i] > limit * fresh.excused(i)][:40]
+
+
+def _defined(answer: Answer, tried: Sequence[Judge]) -> Answer:
+    """The answer without its guards where no point that was tried needs them and some corner has no value to guard."""
+    if not answer.moves or answer.moves[-1].name != Move.guard(answer.term, answer.term).name:
+        return answer
+    plain = answer.moves[-1].before
+    if any(j.count and (j.ulps(plain) > j.ulps(answer.term)).any() for j in tried):
+        return answer
+    judge = tried[0]
+    corners = _corners([a for a in judge.arguments if a.name in judge.env])
+    given = np.broadcast_to(Evaluator(corners)(answer.term), np.shape(next(iter(corners.values()))))
+    bare = np.broadcast_to(Evaluator(corners)(plain), given.shape)
+    rows = np.nonzero(np.isnan(bare) & ~np.isnan(given))[0][:CORNERS]
+    at = {n: c[rows] for n, c in corners.items()}
+    if not len(rows) or not np.isnan(balls.truth_many(judge.definition, at, arguments=judge.arguments)).any():
+        return answer
+    return dataclasses.replace(answer, moves=answer.moves[:-1], term=plain)
+
+
+def _corners(arguments: Sequence[Argument]) -> dict[str, Doubles]:
+    """Every choice of 0, 1 and the finite ends of the domains, as far as the domains hold them."""
+    found = []
+    for a in arguments:
+        ends = {float(v) for v in (0, 1, a.domain.low, a.domain.high)}
+        found.append(np.array(sorted(v for v in ends if np.isfinite(v) and a.domain.holds(v)) or [1.0]))
+    grids = np.meshgrid(*found, indexing="ij")
+    return {a.name: np.asarray(g, dtype=np.float64).reshape(-1) for a, g in zip(arguments, grids, strict=True)}
 
 
 def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:

@@ -161,3 +161,10 @@ def test_terms_that_nobody_holds_are_dropped(monkeypatch):
     terms.make_room()
     assert len(terms._table) < before - 400
     assert read("exp(x*12345) + 1") is kept
+
+
+def test_what_has_no_value_is_given_none():
+    _, form = stabilize(read("x/y"), arguments(x="[0,1]", y="[0,1]"))
+    assert np.isnan(evaluate(form.term, {"x": np.array([0.0]), "y": np.array([0.0])}, F64)).all()
+    _, kept = stabilize(read("p*log(p/q)"), arguments(p="[0,1]", q="[0,1]"))
+    assert evaluate(kept.term, {"p": np.array([0.0]), "q": np.array([0.0])}, F64) == 0
