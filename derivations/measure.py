@@ -26,6 +26,7 @@ SCANNED, BISECTIONS = 60, 40  # how hard roots are looked for
 ROOTS = 3  # roots of a formula of one argument; changes of sign that are bisected in one of several
 NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21, 26, 33, 40, 48)  # points are added at a root times 1 +- 2**-k
 FAR = 64.0  # a condition beyond which a root is near
+MOST = 2.0**1000  # a condition stays a number, so that an infinite error over it stays infinite
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
 Columns = dict[str, Doubles]
 
@@ -180,7 +181,7 @@ class Judge:
                 if isinstance(there, float) and math.isfinite(there):
                     worst = max(worst, float(apart(there, self.truth[i], fmt)) / 2)
             total += worst
-        return max(1.0, total)
+        return min(max(1.0, total), MOST)
 
     def select(self, rows: npt.ArrayLike) -> Judge:
         """This judge on some of its points: indices, or a mask."""
