@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lossmith.derivations import balls, checkpoints, search
 from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
-from lossmith.derivations.derivation import Derivation, Evidence, Order, Step
+from lossmith.derivations.derivation import Derivation, Evidence, Order, StableForm, Step
 from lossmith.derivations.domains import REAL
 from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.expanding import undone
@@ -128,11 +129,23 @@ def _latex(words: str) -> str:
 def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, start: Term,
             first: tuple[Step, ...], dtypes: Dtypes = None, starts: tuple[Term, ...] = ()) -> Derivation:
     engine = row_engine if unit.shape == "row" else search
-    options = {"dtypes": dtypes, "given": unit.given, "seeds": starts}
-    found, form = engine.stabilize(start, arguments, order=order, **{k: v for k, v in options.items() if v})
-    steps = [*first, *found]
-    if first and found:  # the derivative as it was written measures what the first rule found
-        steps[len(first) - 1] = dataclasses.replace(first[-1], error_after=found[0].error_before)
+    options: dict[str, Any] = {k: v for k, v in {"dtypes": dtypes, "given": unit.given}.items() if v}
+    found = engine.stabilize(start, arguments, order=order, **options, **({"seeds": starts} if starts else {}))
+    try:
+        return _joined(unit, order, arguments, definition, first, found)
+    except ArithmeticError as refused:
+        if unit.shape == "row":
+            raise
+        found = search.as_written(start, arguments, order, why=str(refused), **options)
+        return _joined(unit, order, arguments, definition, first, found)
+
+
+def _joined(unit: Unit, order: Order, arguments: tuple[Argument, ...], definition: Term, first: tuple[Step, ...],
+            found: tuple[tuple[Step, ...], StableForm]) -> Derivation:
+    """The derivation of what was found, both ends compared. Raises ArithmeticError where they differ."""
+    steps, form = [*first, *found[0]], found[1]
+    if first and found[0]:  # the derivative as it was written measures what the first rule found
+        steps[len(first) - 1] = dataclasses.replace(first[-1], error_after=found[0][0].error_before)
     exact = _exact(form.term, steps, arguments)
     for rule, change, reason, latex in LAST:
         made, exact = change(form.term, arguments), change(exact, arguments)

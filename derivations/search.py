@@ -35,6 +35,7 @@ INFINITE = 16  # one point in so many may have an infinite value
 CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
+REFUSED = "another form was refused by a check"
 
 
 def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), *, seeds: tuple[Term, ...] = (),
@@ -73,7 +74,28 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     if _worse(answer, root, fresh, target):
         answer = root
     answer = _defined(answer, (sight, fresh, edges))
-    return _report(answer, root, arguments, order, fresh, target, given)
+    try:
+        return _report(answer, root, arguments, order, fresh, target, given)
+    except ArithmeticError as refused:  # a step that its check refutes is not handed on
+        return as_written(definition, arguments, order, dtypes=dtypes, given=given, why=str(refused))
+
+
+def as_written(definition: Term, arguments: tuple[Argument, ...], order: Order = (), *,
+               dtypes: Sequence[str] = ("float32", "float64"), given: Sequence[Term] = (), why: str = "",
+               ) -> tuple[tuple[Step, ...], StableForm]:
+    """The definition itself in the machine's vocabulary, for where a check refused what was found.
+
+    As `stabilize`; why: what the check said, kept in `remaining`.
+    """
+    target = TARGETS[min(len(order), 2)]
+    fresh = _some(_Drawing(definition, arguments, tuple(dtypes), tuple(given)).points(FRESH, 2))
+    if not fresh.count:
+        return _as_given(definition, arguments, order, fresh)
+    search = Search(definition, fresh, arguments, Budget(0, 0.0), target)
+    search.admit(definition, ())
+    root = finished(search, next(iter(search.pool.values())))
+    steps, form = _report(root, root, arguments, order, fresh, target, given)
+    return steps, dataclasses.replace(form, remaining="; ".join(filter(None, (form.remaining, f"{REFUSED}: {why}"))))
 
 
 def recognized(definition: Term, arguments: tuple[Argument, ...], given: Sequence[Term] = ()) -> Term:

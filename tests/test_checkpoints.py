@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from lossmith.derivations import checkpoints
+from lossmith.derivations import checkpoints, derive, prove, search
 from lossmith.derivations.derive import enclosed
 from lossmith.derivations.domains import POSITIVE, REAL
-from lossmith.derivations.loss import Argument
+from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.rules.base import pattern_term as read
 
 X, Y = Argument("x", "input", REAL), Argument("y", "input", REAL)
@@ -48,3 +48,36 @@ def test_points_keep_to_domains_and_relations():
 def test_where_the_definition_has_no_value_nothing_is_compared():
     assert checkpoints.difference(read("log(x)"), read("log(abs(x))"), [{"x": -1.0}]) is None
     assert checkpoints.difference(read("log(abs(x))"), read("log(x)"), [{"x": -1.0}]) == {"x": -1.0}
+
+
+def test_a_refused_form_leaves_the_definition(monkeypatch):
+    """A step, or both ends, that a check refutes: what comes back is what was given, and it says so."""
+    definition = read("log(1 + exp(x))")
+    prove_step, found = prove.evidence, search.stabilize(definition, (X,))[1]
+    assert found.term is not definition and search.REFUSED not in found.remaining
+
+    def refuses(move, *rest):
+        if move.source is definition:
+            raise ArithmeticError("they differ")
+        return prove_step(move, *rest)
+
+    monkeypatch.setattr(prove, "evidence", refuses)
+    steps, form = search.stabilize(definition, (X,))
+    assert form.verdict == "unchanged" and form.error.ulp == form.before.ulp > 16
+    assert f"{search.REFUSED}: they differ" in form.remaining
+    assert all(s.source is not definition for s in steps)
+
+
+def test_ends_that_differ_leave_the_definition(monkeypatch):
+    compare, seen = derive.enclosed, []
+
+    def refuses(before, after, *rest):
+        seen.append(after)
+        if len(seen) == 1:
+            raise ArithmeticError("both ends differ")
+        return compare(before, after, *rest)
+
+    monkeypatch.setattr(derive, "enclosed", refuses)
+    unit = Unit("f", "f", "f", read("log(1 + exp(x))"), (X,), (), ())
+    form = derive.derive(unit).form
+    assert len(seen) == 2 and form.verdict == "unchanged" and "both ends differ" in form.remaining
