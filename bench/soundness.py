@@ -87,7 +87,7 @@ class Case:
 @dataclass
 class Outcome:
     """What became of it. `before`, `after`: worst ulp by format on fresh points; `spoiled`: points of
-    which the definition was right and the form is lost."""
+    which the definition was right and the form is lost; `refused`: what a check said of a form that was not given."""
 
     number: int
     formula: str
@@ -101,6 +101,7 @@ class Outcome:
     worse: str = ""
     spoiled: str = ""
     crash: str = ""
+    refused: str = ""
     memory: int = 0
 
     @property
@@ -109,7 +110,7 @@ class Outcome:
 
     @property
     def findings(self) -> list[str]:
-        names = ("differs", "worse", "spoiled", "crash")
+        names = ("differs", "worse", "spoiled", "crash", "refused")
         out = [n for n in names if getattr(self, n)]
         return out + ["late"] * self.late + ["memory"] * (self.memory > MEMORY)
 
@@ -211,6 +212,7 @@ def judged(made: Case) -> Outcome:
             warnings.simplefilter("ignore")
             steps, form = search.stabilize(made.term, made.arguments, given=made.given, time_limit=HARD_BOUND)
             out.seconds = round(time.process_time() - started, 2)
+            out.refused = form.remaining if search.REFUSED in form.remaining else ""
             out.verdict, out.form, out.steps = form.verdict, show(form.term), [s.rule for s in steps]
             series = any("series" in s.rule or "taylor" in s.rule for s in steps)
             out.differs = _difference(made, form.term, series)
@@ -230,7 +232,7 @@ def _difference(made: Case, form: Term, series: bool) -> str:
                                                                            arguments=made.arguments):
             continue
         one, other = balls_value(made, made.term, env), balls_value(made, form, env)
-        if series and abs(one - other) <= REMAINDER * abs(one):
+        if series and (one == other or abs(one - other) <= REMAINDER * abs(one)):
             continue
         return f"at {env}: {one!r} became {other!r}"
     return ""
@@ -330,7 +332,7 @@ def _known(state: Path | None) -> dict[int, Outcome]:
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The figures of a run."""
     times = sorted(o.seconds for o in outcomes) or [0.0]
-    kinds = ("differs", "crash", "worse", "spoiled", "late", "memory")
+    kinds = ("differs", "crash", "worse", "spoiled", "refused", "late", "memory")
     counts = {k: sum(k in o.findings for o in outcomes) for k in kinds}
     verdicts = {v: sum(o.verdict == v for o in outcomes) for v in ("stable", "improved", "unchanged")}
     good = {f"{side} {name}": sum(getattr(o, side).get(name, math.inf) <= 16 for o in outcomes)
@@ -353,7 +355,7 @@ def _print(out: Outcome, verbose: bool) -> None:
     print(f"#{out.number} {out.formula}\n   {', '.join(out.findings) or 'well'}; {out.verdict} in {out.seconds} s")
     if verbose or out.differs or out.worse or out.spoiled:
         print(f"   form: {out.form[:400]}\n   steps: {' '.join(out.steps)}\n   before {out.before} after {out.after}")
-    for text in (out.differs, out.worse, out.spoiled, out.crash):
+    for text in (out.differs, out.worse, out.spoiled, out.crash, out.refused):
         if text:
             print("   " + text.rstrip().replace("\n", "\n   "))
     sys.stdout.flush()
