@@ -329,10 +329,14 @@ def digamma(a: Array) -> Array:
 
 def settled(high: Array, low: Array) -> Pair:
     """high + low as a pair; a low part that is no finite number counts for nothing."""
-    low = np.where(np.abs(low) < np.inf, low, 0.0)
     total = high + low
     rest = low - (total - high)
-    return total, np.where(np.abs(rest) < np.inf, rest, 0.0)
+    if some(~(np.abs(rest) < np.inf)):
+        low = np.where(np.abs(low) < np.inf, low, 0.0)
+        total = high + low
+        rest = low - (total - high)
+        rest = np.where(np.abs(rest) < np.inf, rest, 0.0)
+    return total, rest
 
 
 def plus(a: Pair, b: Pair) -> Pair:
@@ -411,6 +415,37 @@ def expm1_value(a: Pair) -> Array:
     """exp(a) - 1, rounded."""
     grown = np.expm1(a[0])
     return joined(grown, a[1] * (grown + 1))
+
+
+def exp_of(a: Pair) -> Pair:
+    """exp(a) as a pair: one step of Newton's method from the logarithm; near the ends as one number."""
+    near = np.exp(a[0])
+    usual = (near > 1e-280) & (near < 1e289)
+    high, low = log_pair(np.where(usual, near, 1.0))
+    rest = np.where(usual, (a[0] - high) - low, 0.0) + a[1]
+    return settled(near, near * rest)
+
+
+def expm1_of(a: Pair) -> Pair:
+    """exp(a) - 1 as a pair."""
+    near = np.expm1(a[0])
+    close = np.abs(a[0]) < 0.5
+    held = np.where(close, near, 0.0)
+    rest = plus(a, opposite(log_of(plus((1.0, 0.0), (held, 0 * held)))))
+    high, low = settled(near, (1 + held) * rest[0])
+    far, far_low = plus(exp_of(a), (-1.0, 0.0))
+    return np.where(close, high, far), np.where(close, low, far_low)
+
+
+def pow_of(a: Pair, b: Pair) -> Pair:
+    """a ** b as a pair; near the ends as one number."""
+    near = np.float_power(a[0], b[0])
+    base, found = np.abs(a[0]), np.abs(near)
+    usual = (base > 1e-280) & (base < 1e289) & (found > 1e-280) & (found < 1e289)
+    base, found = np.where(usual, base, 1.0), np.where(usual, found, 1.0)
+    high, low = times(b, log_of((base, np.where(usual, np.sign(a[0]) * a[1], 0.0))))
+    log, log_low = log_pair(found)
+    return settled(near, near * np.where(usual, (high - log) + (low - log_low), 0.0))
 
 
 def value(a: Pair) -> Array:

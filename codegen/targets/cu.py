@@ -270,5 +270,6 @@ def _common(bundle: Bundle, arrays: list[Array], entries: list[dict[str, object]
     return {
         "unit": bundle.origin.unit, "title": bundle.origin.title, "arrays": shown, "entries": entries, "notes": notes,
         "name_width": max(len(a.name) for a in shown), "shape_width": max(len(a.shape) for a in shown),
-        "standard_functions": STANDARD, "used": used, "by_double": cu_device.through_double(used), **cu_device.CONTEXT,
+        "standard_functions": STANDARD, "used": used, "by_double": cu_device.through_double(used),
+        "alone": cu_device.rounded_first(used), **cu_device.CONTEXT,
     }

@@ -11,6 +11,7 @@ from lossmith.codegen.targets.cu_printing import BY_DOUBLE, PI, hexadecimal, sin
 from lossmith.derivations import special
 from lossmith.derivations.approximation import Table
 from lossmith.derivations.ulp import FORMATS, round_fraction
+from lossmith.derivations.ulp import split as split_double
 
 LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
 # In the order in which they are printed; what each needs before it.
@@ -21,7 +22,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "erfcx": ("pair",), "gamma": (), "precise": ("powers", "roots", "guarded"),
     "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
-    "elements": ("storage",), "rows": ("teams", "sums"),
+    "elements": ("storage",), "pair_double": ("precise", "storage"), "rows": ("teams", "sums", "pair_double"),
 }
 OF_OPERATION = {
     "exp": "exp", "expm1": "exp", "log": "log", "log1p": "log", "sqrt": "roots", "pow": "powers",
@@ -52,12 +53,14 @@ class Constant:
     single: str
     double: str
     pair: str
+    long: str = ""
 
 
 def constant(value: Fraction) -> Constant:
     high, low = split(value)
     return Constant(hexadecimal(high, "f"), hexadecimal(round_fraction(value, FORMATS["float64"])),
-                    f"{hexadecimal(high, 'f')}, {hexadecimal(low, 'f')}")
+                    f"{hexadecimal(high, 'f')}, {hexadecimal(low, 'f')}",
+                    ", ".join(map(hexadecimal, split_double(value))))
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Case:
 
 
 PAIR, FLOAT, DOUBLE = "Pair<float>", "float", "double"
-BITS = {FLOAT: 26, DOUBLE: 55, PAIR: 46}  # what a truncated series may miss, relative to its first term
+LONG = "Pair<double>"
+BITS = {FLOAT: 26, DOUBLE: 55, PAIR: 46, LONG: 100}  # what a truncated series may miss, relative to its first term
 
 
 def terms_needed(coefficients: Sequence[Fraction], radius: float, bits: int) -> int:
@@ -87,10 +91,17 @@ def cases(coefficients: Sequence[Fraction], radius: float, types: Sequence[str])
     made = []
     for kind in types:
         count = terms_needed(coefficients, radius, BITS[kind])
-        head = terms_needed(coefficients, radius, BITS[PAIR] - 24) if kind == PAIR else 0
+        own = {PAIR: 24, LONG: 53}.get(kind)  # bits of the numbers that make the pair
+        head = terms_needed(coefficients, radius, BITS[kind] - own) if own else 0
         texts = [constant(c) for c in coefficients[:count]]
-        made.append(Case(kind, DOUBLE if kind == DOUBLE else FLOAT, tuple(texts[:head]), tuple(texts[head:])))
+        made.append(Case(kind, DOUBLE if kind in (DOUBLE, LONG) else FLOAT, tuple(texts[:head]), tuple(texts[head:])))
     return tuple(made)
+
+
+def rounded_first(operations: frozenset[str]) -> list[str]:
+    """The functions of one argument that have no form in pairs of double, as they are called."""
+    known = ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", *BY_DOUBLE)
+    return [PRINTED.get(op, op) for op in known if op in operations and op != "atan2"]
 
 
 def through_double(operations: frozenset[str]) -> list[str]:
@@ -117,7 +128,7 @@ def _erfcx(kind: str, table: Table) -> dict[str, object]:
 def _context() -> dict[str, object]:
     factorials = [Fraction(1, math.factorial(n + 2)) for n in range(40)]
     odd = [Fraction(1, 2 * n + 3) for n in range(60)]
-    everything = (FLOAT, DOUBLE, PAIR)
+    everything = (FLOAT, DOUBLE, PAIR, LONG)
     high = Fraction(math.floor(LN2 * 2**16), 2**16)  # times any exponent: exact
     middle, low = split(LN2 - high)
     return {

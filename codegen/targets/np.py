@@ -50,6 +50,7 @@ def render(bundle: Bundle) -> list[Rendered]:
         functions=[(n, u, _parameters(n)) for n, u in FUNCTIONS.items() if n in module.helpers],
         special_functions=[(n, _parameters(n)) for n in special.FUNCTIONS if n in module.helpers],
         special_source=specials.source(_special(module.helpers), "np"),
+        pairs=not elementwise,
     )
     return [Rendered(f"np/{bundle.origin.unit}.py", _tidy(text), "#")]
 

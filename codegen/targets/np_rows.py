@@ -31,6 +31,10 @@ from lossmith.codegen.targets.np_printing import Constants, Context, NumpyPrinte
 from lossmith.codegen.targets.np_sharing import shared
 from lossmith.derivations.terms import Term, is_const, name_of, node, replace, row, var, walk
 
+# What short rows of float64 are computed with.
+PAIRS = frozenset(f"special.{name}" for name in (
+    "plus", "minus", "times", "over", "opposite", "size", "root", "log_of", "log1p_of", "exp_of", "expm1_of", "pow_of"))
+
 
 def module(bundle: Bundle, constants: Constants) -> Module:
     """The functions and tables of a row unit."""
@@ -52,7 +56,7 @@ def module(bundle: Bundle, constants: Constants) -> Module:
         products = _products([n for n in bundle.differentiable if f"hvp_{n}" in made])
         tables.append(_table(writer, bundle.hvp, "PRODUCT", products))
         entries.append(_product_entry(bundle, bundle.hvp, list(products)))
-    return Module(writer.functions, entries, tables, helpers_of(writer.terms, writer.helpers))
+    return Module(writer.functions, entries, tables, helpers_of(writer.terms, writer.helpers) | PAIRS)
 
 
 def _table(writer: Writer, kernel: Row, name: str, group: Mapping[tuple[str, ...], tuple[str, ...]]) -> str:
