@@ -69,7 +69,7 @@ class Piecewise:
         """Which piece each point of a judge belongs to."""
         below = [np.broadcast_to(np.asarray(judge.evaluator(s.test(self.quantity)), dtype=bool), judge.truth.shape)
                  for s in self.spots]
-        return np.sum(~np.array(below), axis=0)
+        return np.asarray(np.sum(~np.array(below), axis=0))
 
     def join(self, pieces: Sequence[Term]) -> Term:
         """One term from a form for each piece."""
@@ -164,7 +164,7 @@ def _weighed(errors: Doubles, target: float) -> Doubles:
     """Errors as bits: little within the target, where cheapness and simplicity decide, much beyond it."""
     lost = np.log2(1 + np.maximum(errors, ENOUGH))
     allowed = math.log2(1 + target)
-    return np.where(lost > allowed, 2.0 + lost - allowed, 0.25 * lost)
+    return np.asarray(np.where(lost > allowed, 2.0 + lost - allowed, 0.25 * lost), dtype=np.float64)
 
 
 def _taking_part(search: Search) -> list[Candidate]:
