@@ -288,7 +288,8 @@ def test_pages_do_not_depend_on_the_hash_seed() -> None:
 
 
 @pytest.mark.parametrize(("script", "says"), [("prove_an_identity.py", "refuted: softplus_misremembered, line 2"),
-                                              ("print_a_derivation.py", "dL/dx")])
+                                              ("print_a_derivation.py", "dL/dx"),
+                                              ("five_hard_ones.py", "log1pmx")])
 def test_the_examples_run(script: str, says: str, tmp_path: Path) -> None:
     path = Path(__file__).parents[1] / "examples" / script
     done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -388,3 +389,12 @@ def test_cases_stand_in_every_format() -> None:
     page = derivation_markdown(split_up())
     assert r"&\text{for $x < -1$:}" in page and "Step 1: split" in page and "Step 3" in page
     assert "together" in derivation_html(split_up())
+
+
+def test_pieces_that_a_rule_made_are_told_apart_from_the_second_step_on() -> None:
+    made = split_up()
+    ruled = replaced(made, steps=(replaced(made.steps[0], rule="by-sign", before=x), *made.steps[1:]))
+    said = derivation_text(ruled)
+    assert "for x < -1" in said and "together" in said and said.count("where") == 2
+    one = derivation_text(replaced(ruled, steps=ruled.steps[:2]))
+    assert "for x < -1" not in one and "together" not in one

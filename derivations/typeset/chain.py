@@ -16,6 +16,7 @@ from lossmith.derivations.terms import Term, make, number
 
 SPLIT = "split"  # the rule of a step that writes one formula as pieces, all the same
 NEGATED = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+FEW = 2  # steps within the pieces of a formula that a rule gave, below which the whole is repeated
 UPWARD, DOWNWARD = ("gt", "ge"), ("lt", "le")
 Case = tuple[Term, ...]  # conditions that hold together
 
@@ -100,24 +101,34 @@ def _in_cases(lines: Sequence[Line]) -> list[Line]:
     """The same lines, those between a split and the next change of the whole shown piece by piece."""
     out: list[Line] = []
     cuts: set[Term] = set()
-    apart: Line | None = None  # the last line that is shown as a piece
-    for line in lines:
-        step = line.step
-        if step is not None and step.rule == SPLIT:
-            cuts |= _conditions(step.after)
-            apart = line
+    run: list[Line] = []  # lines that change one piece only, as they were
+    split = False
+    for line in (*lines, None):
+        step = line.step if line is not None else None
+        if step is not None and cuts and _piece(step, cuts) is not None:
+            assert line is not None
+            run.append(line)
             continue
-        found = _piece(step, cuts) if step is not None and cuts else None
-        if found is None:
-            out += [_joined(apart)] if apart is not None else []
-            apart = None
-            cuts = set()
+        out += _told(run, cuts, split)
+        run = []
+        split = step is not None and step.rule == SPLIT
+        cuts = _conditions(step.after) if step is not None and (split or step.before.op != "where") else set()
+        if line is not None and not split:
             out.append(line)
-        else:
-            case, piece = found
-            apart = line
-            out.append(Line(piece, None, line.reason, line.reason_latex, line.error, step, line.number, case))
-    return out + ([_joined(apart)] if apart is not None else [])
+    return out
+
+
+def _told(run: Sequence[Line], cuts: set[Term], split: bool) -> list[Line]:
+    """Lines that change one piece each: by cases where that says more than it repeats."""
+    if not split and len(run) < FEW:
+        return list(run)
+    out = []
+    for line in run:
+        found = _piece(line.step, cuts) if line.step is not None else None
+        assert found is not None
+        case, piece = found
+        out.append(Line(piece, None, line.reason, line.reason_latex, line.error, line.step, line.number, case))
+    return out + ([_joined(run[-1])] if run else [])
 
 
 def _joined(last: Line) -> Line:

@@ -138,9 +138,10 @@ def _head(chain: Chain) -> str:
     parts = [words.quantity_words(chain.order)] if chain.order else []
     parts += [f"{a.name}{'_k' if a.axis == 'class' else ''} {words.domain_words(a)}" for a in chain.arguments]
     parts += [text(relation) for relation in words.relations(chain)]
-    dtypes = [line.error.dtype for line in lines_of(chain) if line.error is not None]
+    dtypes = [m.dtype for m in chain.form.errors] if chain.form else []
+    dtypes = dtypes or [line.error.dtype for line in lines_of(chain) if line.error is not None][:1]
     if dtypes:
-        parts.append(f"worst {dtypes[0]} error in ulp")
+        parts.append(f"worst {' and '.join(dtypes)} error in ulp")
     return "     " + ", ".join(parts) if parts else ""
 
 
