@@ -395,6 +395,6 @@ def test_pieces_that_a_rule_made_are_told_apart_from_the_second_step_on() -> Non
     made = split_up()
     ruled = replaced(made, steps=(replaced(made.steps[0], rule="by-sign", before=x), *made.steps[1:]))
     said = derivation_text(ruled)
-    assert "for x < -1" in said and "together" in said and said.count("where") == 2
+    assert "for x < -1" in said and "together" in said and said.count("= where") == 2
     one = derivation_text(replaced(ruled, steps=ruled.steps[:2]))
     assert "for x < -1" not in one and "together" not in one
