@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from lossmith.derivations import balls, points, prove, relations
 from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
@@ -35,6 +36,7 @@ INFINITE = 16  # one point in so many may have an infinite value
 CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
+BESIDE = 24  # points in each format at which harm is weighed against conditioning
 REFUSED = "another form was refused by a check"
 
 
@@ -71,7 +73,9 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     for seed in seeds:
         search.plant(seed, (Move.equal(definition, seed),))
     answer, fresh = _searched(search, fresh, edges, given)
-    if _worse(answer, root, fresh, target):
+    # Where it does harm is often a small place, which other points find.
+    if answer is not root and (_worse(answer, root, fresh, target)
+                               or _worse(answer, root, _some(draw.points(FRESH, 4)), target)):
         answer = root
     answer = _defined(answer, (sight, fresh, edges))
     try:
@@ -199,16 +203,28 @@ def _corners(arguments: Sequence[Argument]) -> dict[str, Doubles]:
 
 def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
     """Whether the answer loses what the definition has: in some format it is off by far more at its worst (near
-    roots a factor of two is luck), or it fails outright at a point where the definition is good."""
+    roots a factor of two is luck), also of what conditioning does not excuse, or it fails outright at a point where
+    the definition is good."""
     if not fresh.count:
         return False
     after, before = fresh.ulps(answer.term), fresh.ulps(root.term)
     lost = np.isinf(after) & (before <= target)
     for k in range(len(fresh.fmts)):
-        rows = fresh.kind == k
-        if rows.any() and after[rows].max() > max(2 * before[rows].max(), STABLE):
+        rows = np.nonzero(fresh.kind == k)[0]
+        if len(rows) and after[rows].max() > max(2 * before[rows].max(), STABLE):
+            return True
+        harm = _unexcused(fresh, rows, after, before)
+        if harm > STABLE and harm > 2 * _unexcused(fresh, rows, before, after):
             return True
     return bool(lost.any())
+
+
+def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: Doubles) -> float:
+    """The worst error of one form beyond what conditioning excuses, of the points where it is worst beside another."""
+    with np.errstate(invalid="ignore"):
+        ratio = np.nan_to_num(one[rows] / np.maximum(other[rows], 1.0), nan=1.0)
+    poor = rows[np.argsort(-ratio, kind="stable")][:BESIDE]
+    return max((float(one[i] / fresh.excused(i)) for i in poor.tolist() if one[i] > STABLE), default=0.0)
 
 
 def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order, sight: Judge,
