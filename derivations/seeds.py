@@ -41,18 +41,26 @@ RECOGNITIONS = (
     "over-root-power", "exp-over-erfc", "log-of-half-erfc",
     "log-erfc-by-sign", "erfc", "erfc-negative", "log-gamma", "log-gamma-step", "gamma-step", "atan-difference",
     "tan-less-sin", "tan-of-half", "cosecant-less-cotangent", "one-less-cos",
+    "half-turn-less-atan", "half-turn-plus-atan", "atan2-difference", "atan-exp-less-quarter",
+    "two-atan-exp-less-half", "log-arcosh-from-one", "arcosh-from-one", "haversine",
+    "square-of-two-less-product", "complement-of-product", "log-sigmoid-difference",
     "expm1", "log1p", "log1p-negative", "sign-times-self",
     "over-abs", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "halved-sum", "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness",
-    "log-mixture-by-weight", "log-tilt", "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
+    "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "tan-of-turn", "arsinh-of-reciprocal",
+    "tanh-of-softplus",
+    "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness",
+    "log-mixture-by-weight", "log-tilt", "log-tilt-from-other", "log2-of-powers",
+    "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
     "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
     "softplus-difference-by-nearness", "tanh-difference", "sigmoid-difference-by-order", "exp-difference-by-order",
     "log1p-difference-by-nearness", "log-ratio-anywhere", "log-difference-anywhere", "logaddexp-less-other",
-    "root-of-one-plus", "log-of-squares", "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
+    "root-of-hypotenuse-plus", "root-of-hypotenuse-less",
+    "root-of-one-plus", "log-of-square-plus-one-by-size", "log-of-squares",
+    "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
     "sin-difference", "cos-difference", "tan-difference", "cosh-difference", "sinh-difference",
 )
 # Other ways to pair what is in a formula, before the steady rules look at it.

@@ -38,4 +38,9 @@ RULES = family(
     rule("over-one-plus", "a + 1/b", "(1 + a*b)/b", "b != 0",
          words="bring both over one denominator", because=r"a+\frac1b=\frac{1+ab}{b}"),
     rule("regroup", "a + b - c", "a + (b - c)", words="subtract first what is close", because=r"(a+b)-c=a+(b-c)"),
+
+    rule("second-difference", "a - 2*b + c", "(a - b) - (b - c)",
+         words="a difference of differences", because=r"a-2b+c=(a-b)-(b-c)"),
+    rule("complement-of-product", "1 - (1 - a)*(1 - b)", "a + b*(1 - a)",
+         words="one of the two, or the other without it", because=r"1-(1-a)(1-b)=a+b\,(1-a)"),
 )

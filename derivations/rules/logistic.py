@@ -115,4 +115,9 @@ RULES = family(
          because=r"\sigma(a) = \frac{1}{1+e^{-a}} = \frac{e^{a}}{1+e^{a}}"),
     rule("softplus-by-sign", "softplus(a)", "max(a, 0) + log1p(exp(-abs(a)))",
          words="take the larger of 1 and e^a out of the logarithm", because=r"1+e^{a} = e^{\max(a,0)}(1+e^{-|a|})"),
+
+    rule("log-sigmoid-difference", "log(sigmoid(a) - sigmoid(b))",
+         "log(-expm1([b - a])) - (softplus(-a) + softplus(b))", "a > b",
+         words="the difference is a product, and its logarithm a sum",
+         because=r"\sigma(a)-\sigma(b)=\sigma(a)\,\sigma(-b)\,(1-e^{b-a})"),
 )

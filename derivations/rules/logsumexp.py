@@ -58,6 +58,14 @@ RULES = family(
          "c > 0, c < 1",
          words="from the side with the larger weight; where the other one dominates, with the weights as exponents",
          because=r"1-c+c\,e^{a} = 1+c\,(e^{a}-1) = e^{a}\,(1+(1-c)(e^{-a}-1))"),
+
+    rule("log-tilt-from-other", "log(c + (1 - c)*exp(a))",
+         "where(c > 1/2,"
+         " where((1 - c)*expm1(a) < 1, log1p((1 - c)*expm1(a)), logaddexp(log(c), a + log1p(-c))),"
+         " where(c*expm1([-a]) < 1, a + log1p(c*expm1([-a])), logaddexp(log(c), a + log1p(-c))))",
+         "c > 0, c < 1",
+         words="from the side with the larger weight; where the other one dominates, with the weights as exponents",
+         because=r"c+(1-c)\,e^{a} = 1+(1-c)(e^{a}-1) = e^{a}\,(1+c\,(e^{-a}-1))"),
     rule("log-mean-exp", "log((exp(a) + exp(b))/2)",
          "where(abs([a - b]) < 1, [a + b]/2 + log1p(2*sinh([a - b]/4)**2),"
          " max(a, b) + (log1p(exp(-abs(gap(a, b)))) - log(2)))",

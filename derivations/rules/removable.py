@@ -25,5 +25,9 @@ BELOW = ("expm1", "log1p", "sin", "sinh", "tanh", "atanh")
 RULES = family(
     "removable",
     *(_over(name, tex) for name, tex in LIKE_SELF.items()),
+    rule("expm1-of-square", "b*expm1(n*a**2)",
+         "(b*a)*(n*a)*where(n*a**2 == 0, 1, expm1(n*a**2)/(n*a**2))",
+         words="the square may vanish where its product with b does not",
+         because=r"\operatorname{expm1}u = u\cdot\frac{\operatorname{expm1}u}{u}"),
     *(_under(name, tex) for name, tex in LIKE_SELF.items() if name in BELOW),
 )
