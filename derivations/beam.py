@@ -181,7 +181,7 @@ class Search:
         if not tail.any():
             return
         for c in sorted(self.pool.values(), key=lambda c: c.score)[:HEALED]:
-            if c.serial in self.halved or self.budget.spent() or not np.any(c.bits[tail] > limit):
+            if c.serial in self.halved or self.budget.late() or not np.any(c.bits[tail] > limit):
                 continue
             self.halved.add(c.serial)
             for term, moves in self.machines(c):
@@ -352,6 +352,7 @@ class Search:
                 return
             for parent in front:
                 if self.budget.spent():
+                    self.halve()
                     self.excuse(fully=True)
                     return
                 self.grow(parent)

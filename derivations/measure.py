@@ -25,6 +25,7 @@ from lossmith.derivations.ulp import Doubles, Format
 SCANNED, BISECTIONS = 60, 40  # how hard roots are looked for
 ROOTS = 3  # roots of a formula of one argument; changes of sign that are bisected in one of several
 NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21, 26, 33, 40, 48)  # points are added at a root times 1 +- 2**-k
+FAINT = 700.0  # a value of so many times the smallest number, where all that is proportional to it has few digits
 FAR = 64.0  # a condition beyond which a root is near
 MOST = 2.0**1000  # a condition stays a number, so that an infinite error over it stays infinite
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
@@ -247,8 +248,9 @@ def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Fo
         columns = _drawn(definition, chosen, fmt, counts[fmt], seed, infinite, given)
         part = _on(definition, arguments, _distinct(columns), fmt, fmts)
         if not infinite:
-            more = _near_roots(part, chosen, fmt, given)
-            part = part.joined(part.at(more, fmt)) if more else part
+            for level in (0.0, FAINT * fmt.smallest, fmt.tiny):
+                more = _crossings(part, chosen, fmt, given, level)
+                part = part.joined(part.at(more, fmt)) if more else part
         parts.append(part)
     whole = parts[0]
     for part in parts[1:]:
@@ -273,16 +275,18 @@ def satisfying(columns: Columns, given: Sequence[Term]) -> Columns:
     return {n: c[keep] for n, c in columns.items()}
 
 
-def _near_roots(part: Judge, arguments: Sequence[Argument], fmt: Format, given: Sequence[Term]) -> Columns:
-    """Points on both sides of where the definition changes sign: bisected along one argument, the others fixed."""
+def _crossings(part: Judge, arguments: Sequence[Argument], fmt: Format, given: Sequence[Term], level: float) -> Columns:
+    """Points on both sides of where the definition changes sign, or its size passes a level: bisected along one
+    argument, the others fixed."""
     if not part.count:
         return {}
     found: list[dict[str, float]] = []
-    line = _one_line(part) if len(arguments) == 1 else _legs(part)
+    side = np.sign(np.abs(part.truth) - level) if level else np.sign(part.truth)
+    line = _one_line(part, side) if len(arguments) == 1 else _legs(part, side, level)
     for here, name, low, high in line:
-        root = _crossing(part.definition, here, name, low, high)
+        root = _crossing(part.definition, here, name, low, high, level)
         domain = next(a.domain for a in arguments if a.name == name)
-        steps = NEARNESS if len(arguments) == 1 else NEARNESS[::3]
+        steps = NEARNESS[::3] if len(arguments) > 1 or level else NEARNESS
         near = [root, *(root * (1 + s * math.ldexp(1.0, -k)) for k in steps if k < fmt.precision for s in (-1, 1))]
         near = sorted(set(ulp.round_array(np.array(near), fmt).tolist()))
         found += [{**here, name: v} for v in near if domain.holds(v) and math.isfinite(v)]
@@ -293,20 +297,19 @@ def _near_roots(part: Judge, arguments: Sequence[Argument], fmt: Format, given: 
 Leg = tuple[dict[str, float], str, float, float]  # a point, the argument that varies, from where to where
 
 
-def _one_line(part: Judge) -> Iterator[Leg]:
-    """Where the formula of one argument changes sign, between neighbouring points."""
+def _one_line(part: Judge, side: Doubles) -> Iterator[Leg]:
+    """Where the formula of one argument changes sides, between neighbouring points."""
     ((name, column),) = part.env.items()
     order = np.argsort(column, kind="stable")
-    sign = np.sign(part.truth[order])
+    sign = side[order]
     order, sign = order[sign != 0], sign[sign != 0]
     line = column[order]
     for j in np.nonzero(sign[:-1] != sign[1:])[0][:ROOTS]:
         yield {}, name, float(line[j]), float(line[j + 1])
 
 
-def _legs(part: Judge) -> Iterator[Leg]:
-    """Moves of one argument between two points at which the formula has different signs."""
-    signs = np.sign(part.truth)
+def _legs(part: Judge, signs: Doubles, level: float) -> Iterator[Leg]:
+    """Moves of one argument between two points at which the formula is on different sides."""
     size = np.max([np.abs(np.log2(np.abs(c) + 2.0**-40)) for c in part.env.values()], axis=0)
     above, below = ([i for i in np.argsort(size, kind="stable").tolist() if signs[i] == s][:40] for s in (1, -1))
     count = 0
@@ -315,7 +318,7 @@ def _legs(part: Judge) -> Iterator[Leg]:
         sign = 1.0
         for name in part.env:
             moved = {**here, name: there[name]}
-            value = _sign(part.definition, moved)
+            value = _sign(part.definition, moved, level)
             if value * sign < 0:
                 yield {n: v for n, v in here.items() if n != name}, name, here[name], there[name]
                 count += 1
@@ -325,18 +328,18 @@ def _legs(part: Judge) -> Iterator[Leg]:
             return
 
 
-def _sign(definition: Term, here: Mapping[str, float]) -> float:
+def _sign(definition: Term, here: Mapping[str, float], level: float) -> float:
     value = balls.truth(definition, here)
     assert isinstance(value, float)
-    return 0.0 if math.isnan(value) else float(np.sign(value))
+    return 0.0 if math.isnan(value) else float(np.sign(abs(value) - level if level else value))
 
 
-def _crossing(definition: Term, here: Mapping[str, float], name: str, low: float, high: float) -> float:
-    """Where the definition crosses zero between two values of one argument: bisected."""
-    first = _sign(definition, {**here, name: low})
+def _crossing(definition: Term, here: Mapping[str, float], name: str, low: float, high: float, level: float) -> float:
+    """Where the definition crosses zero, or its size a level, between two values of one argument: bisected."""
+    first = _sign(definition, {**here, name: low}, level)
     for _ in range(BISECTIONS):
         middle = low / 2 + high / 2
-        if _sign(definition, {**here, name: middle}) == first:
+        if _sign(definition, {**here, name: middle}, level) == first:
             low = middle
         else:
             high = middle

@@ -14,14 +14,13 @@ from lossmith.derivations.terms import (
     TWO,
     ZERO,
     Term,
-    add,
     div,
     is_const,
     make,
     mul,
-    neg,
     number,
     power,
+    rebuild,
     replace,
     sub,
     walk,
@@ -31,7 +30,7 @@ NAME = "halved-tail"
 WORDS = "the exponential may vanish, or lose its digits, before it is multiplied: half of it first, and half last"
 LATEX = r"b\,e^{u} = (b\,e^{u/2})\,e^{u/2}"
 PROPORTIONAL = frozenset({"mul", "div", "neg", "add", "sub", "where", "absorb", "pow"})
-PER_TERM = 3  # exponentials of one part that are tried
+PER_TERM = 4  # exponentials of one part that are tried
 
 
 def halved(term: Term) -> Iterator[tuple[Move, ...]]:
@@ -59,14 +58,18 @@ def _parts(term: Term) -> Iterator[Term]:
 
 
 def _in_halves(term: Term, once: bool) -> Term | None:
-    """b e^u as (b h) h with h = e^(u/2). Once: every other e^u is h h too, so that h is all that is computed."""
-    tails = [(t, half) for t in walk(term) if (half := _half(t)) is not None]
-    for tail, half in tails[:PER_TERM]:
-        rest = _without(term, tail)
-        if rest is not None and not is_const(rest):
-            rest = outside(rest, tail, mul(half, half)) if once else rest
-            return mul(mul(rest, half), half)
-    return None
+    """b e^u as (b h) h with h = e^(u/2), for each e^u that it is proportional to.
+
+    Once: every other e^u is h h too, so that h is all that is computed.
+    """
+    if _half(term) is not None:
+        return None
+    inner, outer = term, ONE
+    for tail, half in [(t, half) for t in walk(term) if (half := _half(t)) is not None][:PER_TERM]:
+        first = _first_half(inner, tail, half)
+        if first is not None:
+            inner, outer = outside(first, tail, mul(half, half)) if once else first, mul(outer, half)
+    return None if outer is ONE else mul(inner, outer)
 
 
 def _half(t: Term) -> Term | None:
@@ -79,31 +82,25 @@ def _half(t: Term) -> Term | None:
     return None
 
 
-def _without(term: Term, tail: Term) -> Term | None:
-    """What is left of a term that is proportional to the tail; None where it is not."""
+def _first_half(term: Term, tail: Term, half: Term) -> Term | None:
+    """A term that is proportional to the tail, with half of that in its place; None where it is not."""
     if term is tail or is_const(term, 0):
-        return ONE if term is tail else ZERO
+        return half if term is tail else ZERO
     if term.op not in PROPORTIONAL:
         return None
     if term.op == "pow":
         n = term.args[1]
         whole = term.args[0] is tail and is_const(n) and number(n) > 1
-        return power(tail, sub(n, ONE)) if whole else None
-    if term.op == "neg":
-        rest = _without(term.args[0], tail)
-        return None if rest is None else neg(rest)
-    if term.op in ("add", "sub", "where"):
-        first, second = (_without(a, tail) for a in term.args[-2:])
-        if first is None or second is None:
-            return None
-        return {"add": add, "sub": sub}[term.op](first, second) if term.op != "where" else make(
-            "where", term.args[0], first, second)
-    for k in (0, 1) if term.op != "div" else (0,):
-        rest = _without(term.args[k], tail)
-        if rest is not None:
-            if term.op == "div":
-                return div(rest, term.args[1])
-            return mul(rest, term.args[1 - k]) if term.op == "mul" or k else make("absorb", rest, term.args[1])
+        return mul(half, power(tail, sub(n, ONE))) if whole else None
+    places = {"neg": (0,), "div": (0,), "add": (0, 1), "sub": (0, 1), "where": (1, 2)}.get(term.op)
+    if places is not None:
+        made = {k: _first_half(term.args[k], tail, half) for k in places}
+        return None if None in made.values() else rebuild(
+            term, tuple(made.get(k) or a for k, a in enumerate(term.args)))
+    for k in (0, 1):
+        made_here = _first_half(term.args[k], tail, half)
+        if made_here is not None:
+            return rebuild(term, (made_here, term.args[1]) if k == 0 else (term.args[0], made_here))
     return None
 
 
