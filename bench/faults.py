@@ -1,0 +1,312 @@
+"""Faults in kernels: each must be found by the audit; beside it the number that gradcheck finds.
+
+    python bench/faults.py                 300 faults, spread over kinds and units; the record
+    python bench/faults.py --sample 40     fewer
+
+A change may make no difference, or none in accuracy. That is decided here by other means than the
+audit's: the kernel without the fault, in its accurate tier, on points of other draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from lossmith.audit.adapters import kernel_arrays, kind_of, widened
+from lossmith.audit.run import Exam, exam
+from lossmith.audit.samples import HARD, Batch
+from lossmith.audit.subject import Subject, load
+from lossmith.derivations import catalogue
+from lossmith.derivations.loss import Argument
+from lossmith.derivations.points import is_weights
+from lossmith.derivations.ulp import FORMATS, Array, error
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from faulty_kernels import Fault, module_of, sampled, source_of
+
+RECORDS = Path(__file__).resolve().parent / "records"
+Verdict = Literal["caught", "missed", "no difference", "raises"]
+FORMATS_TRIED = ("float32", "float64")
+CLASSES, POINTS = (1, 2, 3, 10), 150
+KEPT = 32  # examples of a batch: few, for the condition of every soft one that fails is asked for
+PIECE = 4  # elements at a time, so that a row of ten classes is merged from pieces
+
+
+EXPLAINED = """Each fault is one changed expression of a generated NumPy kernel (`bench/faulty_kernels.py`): in a loss,
+a gradient, what merges pieces of a row, or a helper. Counted are those that make a difference. The audit: float32,
+then float64, few points, rows of 1, 2, 3 and 10 classes in pieces of 4 elements. gradcheck: torch's, default
+tolerances, the same kernels as forward and backward of an autograd.Function, random normal inputs in float64; it looks
+at no other format and at no special input. No difference: the audit finds nothing, and neither does a comparison with
+the kernel without the fault on other points."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A module as the audit calls it: a kernel with a fault, or without."""
+
+    module: ModuleType
+    name: str = "np"
+    tiers: tuple[str, ...] = ("fast", "accurate")
+
+    def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
+        return kind_of(output) != "hessian"
+
+    def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        options: dict[str, Any] = {"tier": tier, **batch.parameters}
+        if output != "loss":
+            options["wrt"] = subject.wrt(output)[0]
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = getattr(self.module, kind_of(output))(*kernel_arrays(subject, batch, dtype), **options)
+        return widened(values, subject, output, batch)
+
+
+@functools.cache
+def small_exam(unit: str, dtype: str) -> tuple[Exam, Exam]:
+    """An audit with few points, hard labels and soft ones apart: soft ones take longer to judge."""
+    made = exam(load(unit), dtype, POINTS, CLASSES)
+    batches = [_thinned(b) for b in made.batches]
+    return tuple(Exam(made.subject, made.fmt, [b for b in batches if (b.group == HARD) == hard])  # type: ignore[return-value]
+                 for hard in (True, False))
+
+
+def _thinned(batch: Batch) -> Batch:
+    most = KEPT if batch.group != HARD or batch.classes is not None else 10 * KEPT
+    places = np.unique(np.linspace(0, batch.count - 1, min(batch.count, most)).astype(int))
+    return replace(batch, arrays={n: a[places] for n, a in batch.arrays.items()})
+
+
+def block_of(unit: str) -> int | None:
+    return PIECE if load(unit).is_row else None
+
+
+def judged(fault: Fault) -> Verdict:
+    """Whether the audit finds a fault; of one that it does not find, whether it makes a difference at all."""
+    held = Held(fault.module(block_of(fault.unit)))
+    try:
+        if any(found_by_audit(held, fault.unit, d) for d in FORMATS_TRIED):
+            return "caught"
+    except (ValueError, TypeError, IndexError, UnboundLocalError, AttributeError):
+        return "raises"
+    return "missed" if any(differs(held, fault.unit, d) for d in FORMATS_TRIED) else "no difference"
+
+
+def found_by_audit(held: Held, unit: str, dtype: str) -> bool:
+    """Whether an audit of the loss and the gradients has a report that does not hold.
+
+    Where the kernel without a fault does not hold either, by a little, twice its error has to be exceeded.
+    """
+    for part in small_exam(unit, dtype):
+        for output in part.subject.outputs:
+            for r in part.measure(held, "fast", [output]):
+                usual, wrong = without_a_fault(unit, dtype).get((output, r.group), (0.0, 0))
+                if not r.holds and (r.wrong > wrong or (r.over and r.max_ulp > 2 * usual)):
+                    return True
+    return False
+
+
+@functools.cache
+def without_a_fault(unit: str, dtype: str) -> dict[tuple[str, str], tuple[float, int]]:
+    """The reports of the kernel as it is generated that do not hold: output and group, worst error, wrong values."""
+    sound = Held(module_of(source_of(unit), unit, block_of(unit)))
+    return {(r.output, r.group): (r.max_ulp, r.wrong)
+            for part in small_exam(unit, dtype) for r in part.measure(sound, "fast") if not r.holds}
+
+
+# Deciding by other means.
+
+def differs(held: Held, unit: str, dtype: str) -> bool:
+    """Whether the kernel is wrong in kind, or by far less accurate than without the fault, at three points or more."""
+    subject, fmt = load(unit), FORMATS[dtype]
+    bad = 0
+    for batch, output, exact, plain in sound_values(unit, dtype):
+        found = held.call(subject, output, batch, dtype, "fast")
+        known = np.isfinite(exact) & np.isfinite(plain)
+        bad += int((known & ~np.isfinite(found)).sum()) + int((np.isnan(found) & np.isinf(exact)).sum())
+        with np.errstate(all="ignore"):
+            usual, off = (error(v, (exact, np.zeros(exact.shape)), fmt) for v in (plain, found))
+            bad += int((known & (usual <= 2) & (off > 64)).sum())
+    return bad >= 3
+
+
+@functools.cache
+def sound_values(unit: str, dtype: str) -> list[tuple[Batch, str, Array, Array]]:
+    """Points of other draws, and on them each output of the kernel without a fault: accurate tier, fast tier."""
+    subject = load(unit)
+    sound = Held(module_of(source_of(unit), unit, block_of(unit)))
+    outputs = [o for o in subject.outputs if kind_of(o) != "hessian"]
+    return [(b, o, sound.call(subject, o, b, dtype, "accurate"), sound.call(subject, o, b, dtype, "fast"))
+            for b in other_draws(subject, dtype) for o in outputs]
+
+
+def other_draws(subject: Subject, dtype: str) -> list[Batch]:
+    """Points of a generator of their own: sizes from 1e-30 to 1e30 and plain ones; rows with ties and masks."""
+    rng = np.random.default_rng(20)
+    lengths: Sequence[int | None] = (1, 2, 5, 17) if subject.is_row else (None,)
+    made = []
+    for classes in lengths:
+        count = 20_000 if classes is None else 100
+        shape = {a.name: (count, classes) if a.axis == "class" else (count,) for a in subject.given}
+        arrays = {a.name: _drawn(a, shape[a.name], classes, rng) for a in subject.given}
+        kind = FORMATS[dtype].dtype
+        arrays = {n: a if a.dtype.kind == "i" else a.astype(kind).astype(np.float64) for n, a in arrays.items()}
+        made.append(Batch(HARD, arrays, subject.parameters(FORMATS[dtype]), classes))
+    return made
+
+
+def _drawn(a: Argument, shape: tuple[int, ...], classes: int | None, rng: np.random.Generator) -> Array:
+    if a.role == "label":
+        return rng.integers(0, classes or 1, shape)
+    domain = a.domain
+    if domain.values:
+        return rng.choice([float(v) for v in domain.values], shape)
+    if domain.unit_sum or is_weights(domain):
+        one_hot = np.eye(shape[1])[rng.integers(0, shape[1], shape[0])]
+        soft = rng.dirichlet(np.full(shape[1], 0.3), shape[0]) + 1e-12
+        return np.where((rng.random(shape[0]) < 0.5)[:, None] & domain.low_closed, one_hot, soft)
+    if domain.high == 0 and math.isinf(domain.low):
+        return np.log(rng.dirichlet(np.full(shape[-1], 0.3), shape[0]) + 1e-12)
+    if math.isfinite(domain.low) and math.isfinite(domain.high):
+        values = rng.choice([0.0, 1.0, 0.5, 0.3, 1e-9], shape)
+        values = np.where(rng.random(shape) < 0.5, values, rng.random(shape))
+        return np.where((values == 0) & (not domain.low_closed), 1e-3, values)
+    wild = rng.normal(size=shape) * 10.0 ** rng.uniform(-30, 30 if classes is None else 3, shape)
+    values = np.where(rng.random(shape) < 0.3, wild, np.round(rng.normal(0, 6, shape), 1))
+    if math.isinf(domain.low) and domain.low_closed and classes is not None and classes > 1:
+        values = np.where(rng.random(shape) < 0.05, -np.inf, values)
+        values[:, -1] = np.where(np.isneginf(values).all(axis=1), 0.0, values[:, -1])
+    return np.abs(values) if domain.low == 0 else values
+
+
+# gradcheck, with its default tolerances, on the same kernels as a pair of forward and backward.
+
+def found_by_gradcheck(fault: Fault, names: Sequence[str]) -> bool:
+    """Whether torch.autograd.gradcheck at random normal inputs refuses the loss and the gradients by `names`."""
+    return not _passes(fault.module(), fault.unit, names)
+
+
+@functools.cache
+def checked_arguments(unit: str) -> tuple[str, ...]:
+    """The arguments by which the kernel without a fault passes gradcheck."""
+    sound = module_of(source_of(unit), unit)
+    given = [a for a in load(unit).given if a.differentiable and a.role != "label" and not a.domain.values]
+    return tuple(a.name for a in given if _passes(sound, unit, [a.name]))
+
+
+def _passes(module: ModuleType, unit: str, names: Sequence[str]) -> bool:
+    import torch
+
+    subject = load(unit)
+    arrays = {a.name: torch.from_numpy(_normal(a, subject.is_row)) for a in subject.given}
+    parameters = subject.parameters(FORMATS["float64"])
+
+    class Pair(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(context: Any, *chosen: Any) -> Any:
+            context.save_for_backward(*chosen)
+            return torch.as_tensor(np.asarray(module.loss(*_values(arrays, names, chosen), **parameters)))
+
+        @staticmethod
+        def backward(context: Any, *up: Any) -> Any:
+            values = _values(arrays, names, context.saved_tensors)
+            found = []
+            for n in names:
+                slope = torch.as_tensor(np.array(np.broadcast_to(module.gradient(*values, wrt=n, **parameters),
+                                                                 arrays[n].shape)))
+                found.append(slope * (up[0][..., None] if slope.ndim > up[0].ndim else up[0]))
+            return tuple(found)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return bool(torch.autograd.gradcheck(Pair.apply, tuple(arrays[n].clone().requires_grad_() for n in names)))
+        except (RuntimeError, ValueError, TypeError, IndexError):  # gradcheck's own refusal is a RuntimeError
+            return False
+
+
+def _values(arrays: Mapping[str, Any], names: Sequence[str], chosen: Sequence[Any]) -> list[Array]:
+    """All arguments as arrays, those by which the loss is differentiated as they are now."""
+    now = {**arrays, **dict(zip(names, chosen, strict=True))}
+    return [t.detach().numpy() for t in now.values()]
+
+
+def _normal(a: Argument, rows: bool) -> Array:
+    """Random normal inputs, brought into the domain: 24 of them, or six rows of five classes."""
+    rng = np.random.default_rng(sum(map(ord, a.name)))
+    shape = (6, 5) if a.axis == "class" else (6,) if rows else (24,)
+    values = rng.normal(size=shape)
+    if a.role == "label":
+        return rng.integers(0, 5, shape)
+    if a.domain.values:
+        return rng.choice([float(v) for v in a.domain.values], shape)
+    if a.domain.unit_sum or is_weights(a.domain):
+        return np.asarray(np.exp(values) / np.exp(values).sum(axis=-1, keepdims=True))
+    if a.domain.high == 0:
+        return np.asarray(values - np.log(np.exp(values).sum(axis=-1, keepdims=True)))
+    if math.isfinite(a.domain.low) and math.isfinite(a.domain.high):
+        return np.asarray(1 / (1 + np.exp(-values)))
+    return np.abs(values) if a.domain.low == 0 else values
+
+
+def run(faults: Sequence[Fault], gradcheck: bool = True) -> tuple[Counter[tuple[str, str]], list[Fault]]:
+    """By kind and verdict how many; and the faults that the audit missed."""
+    table: Counter[tuple[str, str]] = Counter()
+    missed = []
+    for n, fault in enumerate(sorted(faults, key=lambda f: f.unit)):
+        if sys.stderr.isatty():
+            print(f"\r{n}/{len(faults)} {fault.unit}".ljust(70), end="", file=sys.stderr)
+        verdict = judged(fault)
+        table[fault.kind, verdict] += 1
+        if verdict == "missed":
+            missed.append(fault)
+        names = checked_arguments(fault.unit) if gradcheck and verdict in ("caught", "missed") else ()
+        if names and found_by_gradcheck(fault, names):
+            table[fault.kind, "gradcheck"] += 1
+    return table, missed
+
+
+def as_text(table: Counter[tuple[str, str]]) -> str:
+    """The table as Markdown."""
+    lines = ["| fault | counted | found by the audit | found by gradcheck | no difference | raises |",
+             "|---|---|---|---|---|---|"]
+    kinds, verdicts = sorted({k for k, _ in table}), ("caught", "missed", "gradcheck", "no difference", "raises")
+    for name, chosen in [*((k, [k]) for k in kinds), ("all", kinds)]:
+        n = {v: sum(table[k, v] for k in chosen) for v in verdicts}
+        counts = (n["caught"] + n["missed"], n["caught"], n["gradcheck"], n["no difference"], n["raises"])
+        lines.append(" | ".join(["| " + name, *map(str, counts)]) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Run, print, keep. Exit 1 where the audit misses a fault."""
+    parser = argparse.ArgumentParser(description="Faults in kernels, and whether the audit and gradcheck find them.")
+    parser.add_argument("units", nargs="*", help="default: the whole catalogue")
+    parser.add_argument("--sample", type=int, default=300, help="how many faults")
+    parser.add_argument("--date", help="write the record of this date")
+    chosen = parser.parse_args(arguments)
+    units = catalogue.resolve(chosen.units) if chosen.units else catalogue.unit_names()
+    started = time.monotonic()
+    table, missed = run(sampled(units, chosen.sample))
+    took = f"{time.monotonic() - started:.0f} s"
+    said = [f"# Faults in kernels, {chosen.date or 'not kept'}", "",
+            f"`python bench/faults.py --sample {chosen.sample}`, {took}.", "", EXPLAINED, "",
+            as_text(table), "", *(f"missed: {f.unit} {f.function}: {f.change}" for f in missed)]
+    print("\n".join(said[6:]))
+    if chosen.date:
+        (RECORDS / f"{chosen.date}-faults.md").write_text("\n".join(said).rstrip() + "\n", encoding="utf-8")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
