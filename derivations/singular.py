@@ -79,7 +79,7 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
             below, above = (substituted(t, place) for t in (bottom, top))
             if below is not ZERO:
                 found = collect(build("div", above, below))
-                return found if found.size <= LARGEST else None
+                return found if found.size <= LARGEST and not _infinite(found) else None
             if above is not ZERO:
                 return None
             top, bottom = (tidied(partial(t, place.variable)) for t in (top, bottom))
@@ -88,6 +88,11 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
     except (CalculusProblem, ZeroDivisionError, ValueError, OverflowError):
         return None
     return None
+
+
+def _infinite(found: Term) -> bool:
+    """Whether a part of it was divided by zero on the way: then it is no limit."""
+    return any(t.op == "div" and is_const(t.args[1], 0) for t in walk(found))
 
 
 def substituted(term: Term, place: Place) -> Term:
