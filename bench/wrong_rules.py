@@ -190,9 +190,18 @@ def witness(rule: Rule) -> dict[str, float] | None:
             left, right = mp_value(rule.pattern, point), mp_value(rule.replacement, point)
             # A right side without a value counts where nothing is special; 0/0 at a tie is a limit.
             if mpmath.isfinite(left) and (abs(left - right) > 1e-20 * max(abs(left), abs(right)) + 1e-45
-                                          if mpmath.isfinite(right) else i % 2 == 0):
+                                          if mpmath.isfinite(right) else i % 2 == 0) and _settled(rule.pattern, env):
                 return {n: float(v) for n, v in env.items()}
     return None
+
+
+def _settled(term: Term, env: Mapping[str, Fraction]) -> bool:
+    """Whether the value is one, and not a pole that the digits of pi just miss."""
+    found = []
+    for digits in (DIGITS, DIGITS + 20):
+        with mpmath.workdps(digits):
+            found.append(mp_value(term, {n: mpmath.mpf(v.numerator) / v.denominator for n, v in env.items()}))
+    return bool(abs(found[0] - found[1]) <= 1e-20 * abs(found[1]))
 
 
 def _draw(name: str, i: int, rng: random.Random) -> Fraction:
