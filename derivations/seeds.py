@@ -43,16 +43,17 @@ RECOGNITIONS = (
     "tan-less-sin", "tan-of-half", "cosecant-less-cotangent", "one-less-cos",
     "half-turn-less-atan", "half-turn-plus-atan", "atan2-difference", "atan-exp-less-quarter",
     "two-atan-exp-less-half", "log-arcosh-from-one", "arcosh-from-one", "haversine",
-    "square-of-two-less-product", "complement-of-product", "log-sigmoid-difference",
+    "square-of-two-less-product", "complement-of-product", "log-sigmoid-difference", "log-rest-of-sigmoid-power",
     "expm1", "log1p", "log1p-negative", "sign-times-self",
     "over-abs", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "tan-of-turn", "arsinh-of-reciprocal",
-    "tanh-of-softplus",
-    "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness",
+    "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "log-of-softplus", "tan-of-turn",
+    "acos-near-one-by-size",
+    "arsinh-of-reciprocal", "tanh-of-softplus",
+    "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness", "itakura-saito-turned",
     "log-mixture-by-weight", "log-tilt", "log-tilt-from-other", "log2-of-powers",
     "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
     "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
