@@ -247,6 +247,15 @@ def test_constants_go_into_sums_of_distributions() -> None:
     assert ulps(form.term, form.definition, {"x": p, "p": p, "q": q}) <= 8
 
 
+def test_a_constant_beside_a_parameter_stays_where_it_is() -> None:
+    from lossmith.derivations.domains import SIMPLEX
+    from lossmith.derivations.parser import arguments, parse_term
+    from lossmith.derivations.rows.licence import unit_constant
+
+    known = arguments({"q": SIMPLEX, "p": SIMPLEX, "a": "(0,1)"})
+    assert unit_constant(parse_term("sum(p**a*q**(1 - a)) - 1", known), tuple(known.values())) is None
+
+
 def test_weights_multiply_and_masks_hide() -> None:
     form = solved("weighted", "x")[1]
     env = {"x": [300.0, 299.5, 280.0], "v": [0.3, 0.7, 1e-3]}

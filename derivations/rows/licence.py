@@ -127,6 +127,9 @@ def _combination(body: Term, total: Fraction, rows: Sequence[Term], arguments: S
 
 
 def _nonnegative(body: Term, *rows: Term) -> bool:
+    """Whether no value is negative, as far as trying goes: what reads a parameter too is not tried."""
+    if any(t.op in ("var", "row") and t not in rows for t in leaves(body)):
+        return False
     rng = random.Random(3)
     env = {name_of(t): [rng.uniform(0.001, 0.999) for _ in range(TRIES)] for t in rows}
     with np.errstate(all="ignore"):
