@@ -147,7 +147,7 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     for _ in range(REPAIRS):
         fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given)))
         failed = _failures(answer, fresh, search.target)
-        if not failed or search.budget.spent():
+        if not failed or search.budget.late():
             break
         search.extend(fresh.select(failed))
         search.run()
