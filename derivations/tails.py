@@ -69,7 +69,19 @@ def _in_halves(term: Term, once: bool) -> Term | None:
         first = _first_half(inner, tail, half)
         if first is not None:
             inner, outer = outside(first, tail, mul(half, half)) if once else first, mul(outer, half)
-    return None if outer is ONE else mul(inner, outer)
+    return mul(inner, outer) if outer is not ONE else _by_branch(term, once)
+
+
+def _by_branch(term: Term, once: bool) -> Term | None:
+    """A product with a choice that is proportional to an exponential in one branch alone: multiplied in each."""
+    for k in (0, 1) if term.op == "mul" else ():
+        choice, other = term.args[k], term.args[1 - k]
+        if choice.op == "where":
+            products = [mul(other, a) for a in choice.args[1:]]
+            halves = [_in_halves(a, once) for a in products]
+            if any(halves):
+                return make("where", choice.args[0], *(h or a for h, a in zip(halves, products, strict=True)))
+    return None
 
 
 def _half(t: Term) -> Term | None:

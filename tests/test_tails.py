@@ -49,3 +49,11 @@ def test_a_gradient_that_grows_while_its_exponential_vanishes():
     assert form.verdict == "stable"
     got = Evaluator({"x": np.array([-745.1])}, FORMATS["float64"])(form.term)
     assert abs(float(got[0]) / -744.1 / float(np.exp(np.longdouble(-745.1))) - 1) < 0.01
+
+
+def test_a_product_with_a_choice_is_halved_in_the_branch_that_vanishes():
+    (moves, *_) = halved(term("x*where(x >= 0, 1/(1 + exp(-x)), exp(x)/(1 + exp(x)))"))
+    form = moves[-1].after
+    assert form.op == "where"
+    got = Evaluator({"x": np.array([-745.1])}, FORMATS["float64"])(form)
+    assert abs(float(got[0]) / -745.1 / float(np.exp(np.longdouble(-745.1))) - 1) < 0.01
