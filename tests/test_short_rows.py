@@ -1,4 +1,4 @@
-"""Short rows of float64 are computed in pairs (in NumPy: in the accurate tier): the pairs by themselves, and a loss rounded once on both targets."""
+"""Short rows of float64 in pairs (NumPy: in the accurate tier): the pairs themselves; a loss rounded once."""
 
 from __future__ import annotations
 
