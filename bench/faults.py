@@ -176,7 +176,7 @@ def _drawn(a: Argument, shape: tuple[int, ...], classes: int | None, rng: np.ran
         soft = rng.dirichlet(np.full(shape[1], 0.3), shape[0]) + 1e-12
         return np.where((rng.random(shape[0]) < 0.5)[:, None] & domain.low_closed, one_hot, soft)
     if domain.high == 0 and math.isinf(domain.low):
-        return np.log(rng.dirichlet(np.full(shape[-1], 0.3), shape[0]) + 1e-12)
+        return np.minimum(np.log(rng.dirichlet(np.full(shape[-1], 0.3), shape[0]) + 1e-12), 0.0)
     if math.isfinite(domain.low) and math.isfinite(domain.high):
         values = rng.choice([0.0, 1.0, 0.5, 0.3, 1e-9], shape)
         values = np.where(rng.random(shape) < 0.5, values, rng.random(shape))
