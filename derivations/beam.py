@@ -118,7 +118,7 @@ class Search:
     def plant(self, start: Term, moves: tuple[Move, ...]) -> None:
         """A starting form with what recognition and the normal forms make of it."""
         self.admit(start, moves)
-        grown = moves
+        first, given, grown = start, moves, moves
         for step in towards_one(start, lambda r: self.holds(r.conditions)):
             grown = (*grown, from_rewrite(step))
             self.admit(step.after, grown)
@@ -127,12 +127,17 @@ class Search:
             self.admit(step.after, moves)
             start = step.after
         self.steady(start, moves)
+        self.sow(start, moves)
+        if moves != given:  # what is recognized may hide what is rational
+            self.sow(first, given)
+
+    def sow(self, start: Term, moves: tuple[Move, ...]) -> None:
+        """The normal forms of one starting form, with what recognition makes of each."""
         for seed in seeds(start):
             grown = (*moves, from_seed(seed))
             if self.admit(seed.term, grown) is None:
                 continue
-            term = seed.term
-            for step in recognized(term, lambda r: self.holds(r.conditions)):
+            for step in recognized(seed.term, lambda r: self.holds(r.conditions)):
                 grown = (*grown, from_rewrite(step))
                 self.admit(step.after, grown)
 
@@ -330,7 +335,8 @@ class Search:
         quiet, before = 0, float("inf")
         for depth in range(DEPTH):
             self.heal()
-            self.halve()
+            if depth > max(EXPANDED) or len(self.judge.env) == 1:  # with several arguments series come first
+                self.halve()
             self.excuse(fully=depth >= 2)
             good = self.good()
             if not good and depth in EXPANDED and self.expand():

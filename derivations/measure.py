@@ -248,7 +248,8 @@ def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Fo
         columns = _drawn(definition, chosen, fmt, counts[fmt], seed, infinite, given)
         part = _on(definition, arguments, _distinct(columns), fmt, fmts)
         if not infinite:
-            for level in (0.0, FAINT * fmt.smallest, fmt.tiny):
+            # With several arguments a faint value hides what a better form is worth near the roots.
+            for level in (0.0, FAINT * fmt.smallest, fmt.tiny) if len(chosen) == 1 else (0.0,):
                 more = _crossings(part, chosen, fmt, given, level)
                 part = part.joined(part.at(more, fmt)) if more else part
         parts.append(part)
