@@ -133,6 +133,10 @@ def _negation(condition: Term) -> Term | None:
     return None
 
 
+# What -0 passes through with its sign.
+KEEP_SIGN = frozenset({"sqrt", "expm1", "log1p", "sinh", "tanh", "asinh", "atanh", "sin", "tan", "asin", "atan"})
+
+
 def unsigned_zero(term: Term, arguments: tuple[Argument, ...]) -> Term:
     """`term` with |p| for each input p >= 0 that can be a zero below a fraction: 1 / -0 is -inf."""
     closed = {a.name for a in arguments if a.domain.low == 0 and a.domain.low_closed and not a.domain.index}
@@ -148,6 +152,8 @@ def unsigned_zero(term: Term, arguments: tuple[Argument, ...]) -> Term:
 def _unsigned(factor: Term, closed: set[str]) -> Term:
     if factor.op in ("var", "row") and name_of(factor) in closed:
         return node("abs", (factor,))
+    if factor.op in KEEP_SIGN:
+        return node(factor.op, (_unsigned(factor.args[0], closed),))
     if factor.op == "mul" and factor.args[0] is not factor.args[1]:
         return node("mul", (_unsigned(factor.args[0], closed), _unsigned(factor.args[1], closed)))
     return factor

@@ -379,8 +379,8 @@ def power(a: Pair, count: int) -> Pair:
 
 
 def size(a: Pair) -> Pair:
-    """|a|."""
-    return np.where(a[0] < 0, -a[0], a[0]), np.where(a[0] < 0, -a[1], a[1])
+    """|a|, of a zero without a sign too."""
+    return np.abs(a[0]), np.where(a[0] < 0, -a[1], a[1])
 
 
 def root(a: Pair) -> Pair:
