@@ -92,9 +92,14 @@ def _printed(name: str) -> str:
     return f"_{name}_of" if name in special.FUNCTIONS else f"_{name}"
 
 
-# Asking the elements costs a device a wait, and stops a compiler: it takes both ways instead.
+# Asking the elements costs a device a wait, and stops a compiler and vmap: they take both ways instead.
 _BY_LIBRARY = {("some", "torch"): """def _some(mask):
-    return torch.compiler.is_compiling() or bool(torch.any(mask))"""}
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(torch.any(mask))
+    except RuntimeError:  # under vmap the elements have no one answer
+        return True"""}
 
 
 def _function(function: object, names: Iterable[str], library: str) -> str:

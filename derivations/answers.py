@@ -46,6 +46,8 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
         if search.strictly_met():
             return single, rivals
         return _without_excuse(search, single, fresh), rivals
+    if (plain := _excused(search, fresh, edges)) is not None:
+        return plain, rivals
     search.allowance = search.strict
     split = best_split(search)
     nearest = _nearest(search, fresh)
@@ -56,6 +58,16 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if fresh.count and float(fresh.ulps(nearest.term).max()) <= min(STABLE, float(fresh.ulps(pieces.term).max())):
         return nearest, rivals
     return pieces, [c.form for c in split.candidates]
+
+
+def _excused(search: Search, fresh: Judge, edges: Judge) -> Answer | None:
+    """The best single form that is good but for what conditioning explains near roots, if there is one."""
+    strict, search.allowance = search.allowance, search.lenient()
+    good = search.good()
+    if not good:
+        search.allowance = strict
+        return None
+    return _without_excuse(search, _single(search, good, edges), fresh)
 
 
 def _nearest(search: Search, fresh: Judge) -> Answer:

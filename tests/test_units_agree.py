@@ -19,6 +19,7 @@ from generated_units import (
     plain,
     troublesome,
 )
+from lossmith.audit.subject import load
 from lossmith.derivations.ulp import FORMATS
 
 torch = pytest.importorskip("torch")
@@ -42,7 +43,10 @@ def test_targets_agree(unit: str) -> None:
         for output in outputs(unit):
             for tier in TIERS:
                 first, second = both(unit, output, arrays, "float64", tier)
-                np.testing.assert_allclose(second, first, rtol=1e-12, atol=1e-300, err_msg=f"{unit} {output} {tier}")
+                # Only NumPy's accurate tier takes short rows in pairs: at a root of parts of size 1 it is right
+                # where PyTorch is off by their rounding.
+                near = 2.0**-53 if tier == "accurate" and load(unit).is_row else 1e-300
+                np.testing.assert_allclose(second, first, rtol=1e-12, atol=near, err_msg=f"{unit} {output} {tier}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])

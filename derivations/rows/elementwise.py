@@ -38,7 +38,14 @@ def _search(part: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[
 
 def stabilize_part(part: Term, arguments: Sequence[Argument],
                    order: Order = ()) -> tuple[list[tuple[str, Step, Term, Term]], Term, StableForm]:
-    """(steps, form, scalar form): each step as (rule, step, before, after) with the rows back in place."""
+    """(steps, form, scalar form): each step as (rule, step, before, after) with the rows back in place.
+
+    A mean is a sum's form divided by the number of classes, which says nothing of where it is hard.
+    """
+    if part.op == "div" and part.args[1] is COUNT and COUNT not in walk(part.args[0]):
+        moved, form, scalar_form = stabilize_part(part.args[0], arguments, order)
+        over = [(rule, s, make("div", a, COUNT), make("div", b, COUNT)) for rule, s, a, b in moved]
+        return over, make("div", form, COUNT), scalar_form
     there = {t: var(name_of(t)) for t in leaves(part) if t.op == "row"}
     used = [with_fields(a, axis="none", domain=_single(a.domain)) for a in arguments]
     if COUNT in walk(part):
