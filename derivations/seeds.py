@@ -8,12 +8,12 @@ cannot overflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lossmith.derivations import terms
-from lossmith.derivations.match import Rewrite, Rewriting, build, index, product, rewrites, summands
+from lossmith.derivations.match import Rewrite, build, index, product, rewrites, summands
 from lossmith.derivations.polynomial import (
     Quotient,
     TooLargeError,
@@ -120,8 +120,7 @@ def paired(term: Term, allowed: Callable[[Rewrite], bool]) -> list[Rewrite]:
     return _chain(term, _pairings, allowed, 1)
 
 
-def _chain(term: Term, rules: Mapping[str, Sequence[Rewriting]], allowed: Callable[[Rewrite], bool],
-           most: int) -> list[Rewrite]:
+def _chain(term: Term, rules: Index, allowed: Callable[[Rewrite], bool], most: int) -> list[Rewrite]:
     chain: list[Rewrite] = []
     for _ in range(most):
         step = next((r for r in rewrites(term, rules) if allowed(r)), None)

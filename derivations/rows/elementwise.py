@@ -43,9 +43,9 @@ def stabilize_part(part: Term, arguments: Sequence[Argument],
     A mean is a sum's form divided by the number of classes, which says nothing of where it is hard.
     """
     if part.op == "div" and part.args[1] is COUNT and COUNT not in walk(part.args[0]):
-        moved, form, scalar_form = stabilize_part(part.args[0], arguments, order)
-        over = [(rule, s, make("div", a, COUNT), make("div", b, COUNT)) for rule, s, a, b in moved]
-        return over, make("div", form, COUNT), scalar_form
+        inner, total, known = stabilize_part(part.args[0], arguments, order)
+        over = [(rule, s, make("div", a, COUNT), make("div", b, COUNT)) for rule, s, a, b in inner]
+        return over, make("div", total, COUNT), known
     there = {t: var(name_of(t)) for t in leaves(part) if t.op == "row"}
     used = [with_fields(a, axis="none", domain=_single(a.domain)) for a in arguments]
     if COUNT in walk(part):
