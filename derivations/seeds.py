@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossmith.derivations import terms
-from lossmith.derivations.match import Rewrite, build, index, product, rewrites, summands
+from lossmith.derivations.match import Index, Rewrite, build, index, product, rewrites, summands
 from lossmith.derivations.polynomial import (
     Quotient,
     TooLargeError,
