@@ -48,9 +48,11 @@ def crossed(arguments: Sequence[Argument], fmt: Format) -> dict[str, Array]:
 
 
 def _logit_rows(classes: int) -> list[Array]:
-    """Rows of one value, all masked, one and two infinities, NaN, one class masked, extreme finite values."""
+    """Rows of one value, all masked, small values of every size, one and two infinities, NaN, one class masked,
+    extreme finite values."""
     zero = np.zeros(classes)
-    out = [zero, zero + 1e4, np.full(classes, -math.inf)]
+    small = np.where(np.arange(classes) == 0, 3.0, 2.0 ** -(1.0 + np.arange(classes) % 24))  # far from even shares
+    out = [zero, zero + 1e4, np.full(classes, -math.inf), small, np.where(small == 3, 3, -small)]
     for places, value in (((0,), math.inf), ((0, 1), math.inf), ((0,), math.nan), ((0,), -math.inf), ((-1,), -math.inf),
                           ((0,), 3e4), ((-1,), -3e4)):
         row = zero.copy()
