@@ -50,7 +50,8 @@ audit: float32, then float64; few points first, then the default number; rows of
 classes in pieces of 4 elements. gradcheck: torch's, default tolerances, the same kernels as forward and
 backward of an autograd.Function, random normal inputs in float64; it looks at no other format and at no
 special input. No difference: the audit finds nothing, and neither does a comparison with the kernel
-without the fault on other points."""
+without the fault on other points, where errors that an input moved to the next number explains are left
+out."""
 
 
 @dataclass(frozen=True)
