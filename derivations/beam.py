@@ -7,6 +7,7 @@ machine; the clock only stops what has gone out of hand.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from dataclasses import replace as changed
 
 import numpy as np
 from lossmith.derivations import evaluate
-from lossmith.derivations.expanding import expanded
+from lossmith.derivations.expanding import expanded, is_series, series_of
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, machine, names_left
@@ -40,6 +41,7 @@ DOUBLED = 16  # leading candidates that are tried in twice the digits, where no 
 POOR, ROUNDINGS = 200, 4.0  # points that may be excused; what a few roundings near a root may cost in any case
 LEADING, ROOTS = 60, 240  # candidates that say where roots are near, and at how many points they may
 EXPANDED = (1, 3)  # the rounds in which series are tried, where nothing is good yet
+FIRST = 0.4  # of the work that the first round may do: series come after it
 GROWTH = 80  # a candidate may be this much larger than what it came from
 _rules = index(RULES)
 
@@ -207,8 +209,9 @@ class Search:
             return False
         for c in sorted(self.pool.values(), key=lambda c: c.score)[:DOUBLED]:
             for term, moves in self.machines(c):
+                kept = functools.partial(is_series, known=series_of(moves))
                 for everything in (False, True):
-                    made = doubled(term, everything)
+                    made = doubled(term, everything, kept)
                     found = self.admit(made, (*moves, Move.twice(term, made))) if made is not term else None
                     if found is not None:
                         self.expanded.add(found.serial)  # an end: rules have nothing to hold on to
@@ -358,14 +361,19 @@ class Search:
                 return
             for parent in front:
                 if self.budget.spent():
-                    self.halve()
-                    self.excuse(fully=True)
-                    return
+                    return self._last(healing=False)
+                if depth == 0 and self.budget.used > FIRST * self.budget.nodes:
+                    break
                 self.grow(parent)
-        self.heal()
+        self._last(healing=True)
+
+    def _last(self, healing: bool) -> None:
+        """What is tried when the rounds or the work are at an end: it costs little, and may be what was missing."""
+        if healing:
+            self.heal()
         self.halve()
         self.excuse(fully=True)
-        if not self.good() and self.expand():
+        if not self.good() and not self.budget.late() and self.expand():
             self.excuse(fully=True)
 
 

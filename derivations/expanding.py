@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace as changed
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +12,21 @@ from lossmith.derivations.derivation import Evidence
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import machine
-from lossmith.derivations.moves import Move
+from lossmith.derivations.moves import Move, is_choice
+from lossmith.derivations.roots import Root, root_expansions
 from lossmith.derivations.series import Expansion, expansions, exponent
 from lossmith.derivations.terms import Term, make, rebuild, replace, show, walk
+from lossmith.derivations.verdicts import STABLE
 
 if TYPE_CHECKING:
+    from lossmith.derivations.answers import Answer
     from lossmith.derivations.beam import Candidate, Search
+    from lossmith.derivations.measure import Judge
 
 NAME = "taylor-series"
 BESIDE = 3  # forms that are tried beside one polynomial
 FORMS = 12  # polynomials that are tried
+ENOUGH, HOPELESS = 6.0, 2.0**70  # ulp: what a polynomial near a root must meet; where all errors count the same
 
 
 def choice(expansion: Expansion, elsewhere: Term) -> Term:
@@ -69,12 +76,52 @@ def _path(first: Move, expansion: Expansion, moves: Sequence[Move]) -> tuple[Mov
     return tuple(out)
 
 
+def beside_roots(answer: Answer, known: Judge) -> Answer:
+    """The answer with polynomials near the roots of a formula of one argument, where it loses digits there."""
+    names = tuple(f.name for f in known.fmts)
+    found: dict[Root, list[Expansion]] = {}
+    for root, expansion in root_expansions(known.definition, known.arguments, names):
+        found.setdefault(root, []).append(expansion)
+    for several in found.values():
+        answer = min((_beside(answer, known, e) for e in several), key=lambda a: _lost(a, known), default=answer)
+    return answer
+
+
+def _lost(answer: Answer, known: Judge) -> tuple[float, float, int]:
+    errors = np.minimum(known.ulps(answer.term), HOPELESS)
+    lost = np.maximum(errors, ENOUGH)
+    return round(float(np.log2(1 + lost).mean()), 2), round(float(lost.max())), answer.term.size
+
+
+def _beside(answer: Answer, known: Judge, expansion: Expansion) -> Answer:
+    """The answer with one polynomial, if that is good where the answer is not."""
+    inside = np.broadcast_to(known.evaluator(expansion.condition), known.truth.shape)
+    if not inside.any() or float(known.ulps(answer.term)[inside].max()) <= STABLE:
+        return answer
+    if float(known.ulps(expansion.term)[inside].max()) > ENOUGH:
+        return answer
+    first = move_of(expansion, known.definition)
+    return changed(answer, moves=_path(first, expansion, answer.moves), term=choice(expansion, answer.term))
+
+
+def series_of(moves: Sequence[Move]) -> frozenset[tuple[Term, Term]]:
+    """The conditions and polynomials of the expansions among some moves, as made or in the machine's words."""
+    made = [m.result for m in moves if m.name == NAME and m.result.op == "where"]
+    return frozenset((c.args[0], c.args[1]) for r in made for c in (r, machine(r)) if c.op == "where")
+
+
+def is_series(term: Term, known: frozenset[tuple[Term, Term]]) -> bool:
+    """Whether a term is a polynomial beside what it stands for, of those that are known or by its shape."""
+    return term.op == "where" and ((term.args[0], term.args[1]) in known or is_choice(term))
+
+
 def certified(source: Term, result: Term, arguments: Sequence[Argument]) -> Expansion | None:
     """The expansion that a step used, found again from its source alone; None where there is none such."""
     if result.op != "where" or result.args[2] is not source:
         return None
     for name in ("float64", "float32", "float16", "bfloat16"):
-        for expansion in expansions(source, arguments, (name,)):
+        about_roots = (e for _, e in root_expansions(source, arguments, (name,)))
+        for expansion in itertools.chain(expansions(source, arguments, (name,)), about_roots):
             if choice(expansion, source) is result:
                 return expansion
     return None

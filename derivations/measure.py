@@ -249,7 +249,7 @@ def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Fo
         part = _on(definition, arguments, _distinct(columns), fmt, fmts)
         if not infinite:
             # With several arguments a faint value hides what a better form is worth near the roots.
-            for level in (0.0, FAINT * fmt.smallest, fmt.tiny) if len(chosen) == 1 else (0.0,):
+            for level in (0.0, FAINT * fmt.smallest, fmt.tiny, fmt.largest / 2) if len(chosen) == 1 else (0.0,):
                 more = _crossings(part, chosen, fmt, given, level)
                 part = part.joined(part.at(more, fmt)) if more else part
         parts.append(part)

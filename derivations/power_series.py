@@ -84,9 +84,14 @@ def _power(a: Term, b: Term) -> Term:
     return node("pow", (a, b)) if is_const(b) else _exp(mul(b, make("log", a)))
 
 
+def _quotient(a: Term, b: Term) -> Term:
+    """a / b; a zero of the denominator of b is none of the quotient's, and narrows no disc."""
+    return div(mul(a, b.args[1]), b.args[0]) if b.op == "div" else div(a, b)
+
+
 LOG2, LOG10 = make("log", TWO), make("log", const(10))
 MEANING: Mapping[str, Callable[..., Term]] = {
-    "expm1": lambda a: sub(_exp(a), ONE), "log1p": lambda a: make("log", add(ONE, a)),
+    "div": _quotient, "expm1": lambda a: sub(_exp(a), ONE), "log1p": lambda a: make("log", add(ONE, a)),
     "exp2": lambda a: _exp(mul(a, LOG2)), "log2": lambda a: div(make("log", a), LOG2),
     "log10": lambda a: div(make("log", a), LOG10),
     "tan": lambda a: div(make("sin", a), make("cos", a)), "tanh": lambda a: div(make("sinh", a), make("cosh", a)),
@@ -98,6 +103,10 @@ MEANING: Mapping[str, Callable[..., Term]] = {
     "exp_diff": lambda a, b: _exp(sub(a, b)),
     "erfc": lambda a: sub(ONE, make("erf", a)),
     "erfcx": lambda a: mul(_exp(mul(a, a)), sub(ONE, make("erf", a))),
+    "erfcx_rest": lambda a: sub(div(ONE, node("pow", (PI, HALF))), mul(a, MEANING["erfcx"](a))),
+    "binet": lambda a: sub(add(sub(make("lgamma", a), mul(sub(a, HALF), make("log", a))), a),
+                           mul(HALF, make("log", mul(TWO, PI)))),
+    "binet_slope": lambda a: sub(sub(make("log", a), make("digamma", a)), div(HALF, a)),
     "gamma": lambda a: _exp(make("lgamma", a)),
     "sqrt": lambda a: node("pow", (a, HALF)), "pow": _power,
     "abs": lambda a: node("where", (make("ge", a, ZERO), a, neg(a))),

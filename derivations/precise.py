@@ -147,12 +147,17 @@ def compute(term: Term, args: Sequence[Any], operations: Mapping[str, Callable[.
     return done[formula(term).id]
 
 
-def doubled(term: Term, everything: bool) -> Term:
-    """The term with its exponentials and logarithms of arithmetic in twice the digits; with all arithmetic, too."""
+def doubled(term: Term, everything: bool, kept: Callable[[Term], bool] = lambda t: False) -> Term:
+    """The term with its exponentials and logarithms of arithmetic in twice the digits; with all arithmetic, too.
+
+    kept: choices whose first form stays as it is.
+    """
     done: dict[int, Term] = {}
 
     def go(t: Term) -> Term:
         found = done.get(t.id)
+        if found is None and kept(t):
+            found = done[t.id] = rebuild(t, (*t.args[:2], go(t.args[2])))
         if found is None:
             made = wrap(t) if t.op in OUTERMOST or (everything and t.op in ARITHMETIC) else t
             args = tuple(go(a) for a in made.args)
