@@ -19,6 +19,7 @@ from lossmith.derivations.beam import Budget, Search, hold
 from lossmith.derivations.climb import climbed
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
 from lossmith.derivations.evaluate import Evaluator
+from lossmith.derivations.expanding import beside_roots
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import expansion
 from lossmith.derivations.measure import Judge, judges
@@ -156,7 +157,7 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         other, rivals = choose(search, fresh, edges)
         fresh = fresh.joined(_some(climbed(other, rivals, fresh, given)))
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
-    return answer, fresh
+    return beside_roots(answer, fresh), fresh
 
 
 def _loss(answer: Answer, fresh: Judge) -> float:

@@ -117,6 +117,10 @@ class Prepared:
         """The k-th, exactly where it is a rational of moderate length, else rounded to many digits."""
         if k < len(self.exact.c) and not isinstance(self.exact.c[k], Sum):
             return Fraction(fraction(self.exact.c[k]))
+        return self.rounded(k)
+
+    def rounded(self, k: int) -> Fraction:
+        """The k-th to many digits."""
         ball = arb(self.balls.c[k])
         return Fraction(0) if ball.contains(0) else decimal(ball)
 
@@ -201,10 +205,11 @@ class Piece:
 def pieces(term: Term, fmt: Format, one_sided: bool = False) -> list[Piece]:
     """Polynomials for a formula of U alone, from the widest interval to the shortest polynomial."""
     found = prepared(term, one_sided)
-    return _pieces(found, fmt) if found is not None and found.tail is not None else []
+    return fitting(found, fmt) if found is not None and found.tail is not None else []
 
 
-def _pieces(found: Prepared, fmt: Format) -> list[Piece]:
+def fitting(found: Prepared, fmt: Format) -> list[Piece]:
+    """The polynomials that an expansion gives for a format, from the widest interval to the shortest."""
     tail = found.tail
     assert tail is not None
     goal = 2.0 ** -(fmt.precision + 2)
@@ -325,16 +330,23 @@ def locals_of(source: Term, arguments: Sequence[Argument]) -> list[Local]:
 
 def stated(source: Term, local: Local, formats: Sequence[str]) -> Iterator[Expansion]:
     """The polynomials of a local formula as expansions of its source."""
-    seen: set[Term] = set()
+    return stating(source, local, [piece for name in formats for piece in pieces(local.formula, FORMATS[name])])
+
+
+def stating(source: Term, local: Local, found: Sequence[Piece]) -> Iterator[Expansion]:
+    """Polynomials of U as expansions of a source, each once."""
     quantity = local.quantity
-    for name in formats:
-        for piece in pieces(local.formula, FORMATS[name]):
-            if piece.term in seen:
-                continue
-            seen.add(piece.term)
-            term = product(local.scale, replace(piece.term, {U: quantity}))
-            condition = make("le", make("abs", quantity), const(piece.radius))
-            yield Expansion(source, term, condition, quantity, piece.radius, piece.order, piece.length, piece.remainder)
+    for piece in _once(found):
+        term = product(local.scale, replace(piece.term, {U: quantity}))
+        condition = make("le", make("abs", quantity), const(piece.radius))
+        yield Expansion(source, term, condition, quantity, piece.radius, piece.order, piece.length, piece.remainder)
+
+
+def _once(found: Sequence[Piece]) -> list[Piece]:
+    out: dict[Term, Piece] = {}
+    for piece in found:
+        out.setdefault(piece.term, piece)
+    return list(out.values())
 
 
 def product(scale: Term, piece: Term) -> Term:
