@@ -25,6 +25,7 @@ Relation = Literal["proved", "enclosed", "refuted"]
 Verdict = Literal["better", "better in part", "no better", "worse", "wrong", "wrong at a seam"]
 COMPARED, MEASURED = 400, 1500  # points at which the forms are compared exactly, and measured
 BETTER = 4.0  # how many times smaller an error must be to count
+FAR_MORE = 20  # a form that is worse at so many times more points than it is better at, is worse
 ENOUGH = 4.0  # ulp within which no form is called worse than another
 PLAIN = ("a", "b", "c", "d", "e", "f", "g", "h")  # names of rules' variables that stand for any number
 
@@ -84,9 +85,9 @@ class Comparison:
         if self.counterexamples or any(a.seam for a in self.accuracy):
             return "wrong at a seam"
         gains, losses = (sum(getattr(a, n) for a in self.accuracy) for n in ("gains", "losses"))
-        if gains and losses:
+        if gains and losses and max(gains, losses) <= FAR_MORE * min(gains, losses):
             return "better in part"
-        return "better" if gains else "worse" if losses else "no better"
+        return "worse" if losses > gains else "better in part" if losses else "better" if gains else "no better"
 
     @property
     def sound(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import metadata
@@ -30,6 +30,7 @@ from markupsafe import Markup
 PACKAGES = ("lossmith", "numpy", "sympy", "python-flint", "torch", "scipy")
 SOURCE_ROOM = 400_000  # characters of code that a report may hold
 CURVE_ROOM = 330_000  # characters of curves
+OFF = 16.0  # ulp from which a value at a seam is marked
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,20 @@ class Page:
 
 def html(page: Page) -> str:
     """The page as text. The same page gives the same bytes."""
+    return rendered("audit.html.j2", _context(page))
+
+
+def rendered(template: str, context: Mapping[str, Any]) -> str:
+    """A template of reports, filled in."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(files("lossmith.templates") / "report")),
                                      undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True)
-    return environment.get_template("audit.html.j2").render(page=_context(page))
+    return environment.get_template(template).render(page=context)
 
 
 def _context(page: Page) -> dict[str, Any]:
     subject, result = page.subject, page.result
-    chosen = list(_fitting(page.curves, CURVE_ROOM))
+    chosen = list(fitting(page.curves))
     return {
         "title": f"{page.name} against {subject.name}" if page.name not in ("np", "pt", "cu") else
                  f"{subject.name}, target {page.name}",
@@ -78,17 +84,19 @@ def _context(page: Page) -> dict[str, Any]:
         "failures": [f"{f.output} ({f.dtype}, {f.group}): {f.reason}" for f in result.failures],
         "ways": [_way(w) for w in result.ways],
         "worst": [_worst(r) for r in sorted(result.reports, key=lambda r: -r.max_ulp)[:12] if r.where],
-        "panels": list(_panels(chosen)),
+        "panels": list(panels(chosen, _bound)),
         "histograms": [_histogram(r) for r in result.reports if r.spread.over(0.5)][:24],
         "peers": list(page.peers),
         "seams": [list(row) for row in page.seams],
+        "seams_off": [list(row) for row in page.seams if any(cell.bad for cell in row)],
+        "seam_limit": f"{OFF:g}",
         "derivations": Markup(page.derivations),
         "sources": [{"name": n, "text": t} for n, t in _within(page.sources, SOURCE_ROOM)],
         "command": page.command,
-        "circumstances": list(_circumstances(page)),
+        "circumstances": [*_circumstances(page), *versions()],
         "not_run": [*result.not_run, *_untold(page, chosen)],
-        "curves_json": _script([_with_bound(c) for c in chosen]),
-        "reports_json": json.dumps(_finite(result.to_json()), indent=1),
+        "curves_json": in_script([c.to_json() | {"bound": _bound(c)} for c in chosen]),
+        "reports_json": json.dumps(finite(result.to_json()), indent=1),
     }
 
 
@@ -106,10 +114,16 @@ def _ulps(value: float) -> str:
 def _row(r: Report) -> dict[str, Any]:
     spread = r.spread
     shares = [_share(spread.over(m)) for m in MARKS]
-    cells = [r.output, r.dtype, r.tier, r.group, _ulps(r.max_ulp), _number(r.bound), _ulps(spread.quantile(0.5)),
-             _ulps(spread.quantile(0.999)), *shares, _number(spread.absolute), _number(spread.relative),
+    cells = [r.output, r.dtype, r.tier, r.group, _ulps(r.max_ulp), _number(r.bound), _quantile(r, 0.5),
+             _quantile(r, 0.999), *shares, _number(spread.absolute), _number(spread.relative),
              *(str(n or "") for n in (r.wrong_nan, r.wrong_inf, r.wrong_sign, r.flushed, r.conditioned)), str(r.points)]
     return {"cells": cells, "holds": r.holds}
+
+
+def _quantile(r: Report, share: float) -> str:
+    """An upper bound of that share of errors; no finer than the lowest bin."""
+    found = r.spread.quantile(share)
+    return f"< {found:.2g}" if found <= upper(0) else _ulps(found)
 
 
 def _share(share: float) -> str:
@@ -132,15 +146,15 @@ def _way(w: Finding) -> dict[str, str]:
 
 
 def _worst(r: Report) -> tuple[str, ...]:
-    return r.output, r.dtype, r.where, r.got, r.wanted, _ulps(r.max_ulp) + " ulp"
+    return r.output, r.dtype, _ulps(r.max_ulp) + " ulp", r.where, r.got, r.wanted
 
 
-def _panels(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
-    """A tab for each format and output."""
+def panels(curves: Sequence[Curve], limit: Callable[[Curve], float | None]) -> Iterator[dict[str, Any]]:
+    """A tab for each format and output, with its figures; `limit`: the bound that is drawn, if there is one."""
     tabs: dict[str, list[dict[str, Any]]] = {}
     for number, curve in enumerate(curves):
         caption = f"{curve.output}, {curve.fmt.name}" + (f", {curve.held}" if curve.held else "")
-        drawn = Markup(plot.picture(curve, _bound(curve)))
+        drawn = Markup(plot.picture(curve, limit(curve) or math.inf))
         name = f"{curve.output} {curve.fmt.name}"
         tabs.setdefault(name, []).append({"number": number, "svg": drawn, "caption": caption})
     for name, figures in tabs.items():
@@ -151,12 +165,8 @@ def _bound(curve: Curve) -> float:
     return bound(curve.output, "np", curve.fmt, "fast")
 
 
-def _with_bound(curve: Curve) -> dict[str, Any]:
-    return curve.to_json() | {"bound": _bound(curve)}
-
-
-def _fitting(curves: Sequence[Curve], room: int) -> Iterator[Curve]:
-    """The first curves whose data fit in the page."""
+def fitting(curves: Sequence[Curve], room: int = CURVE_ROOM) -> Iterator[Curve]:
+    """The first curves whose data fit in a page."""
     for curve in curves:
         room -= len(json.dumps(curve.to_json()))
         if room < 0:
@@ -185,6 +195,10 @@ def _circumstances(page: Page) -> Iterator[tuple[str, str]]:
     yield "seed", str(page.seed)
     yield "formats", ", ".join(dict.fromkeys(r.dtype for r in page.result.reports))
     yield "points", f"{sum(r.points for r in page.result.reports):,} values in {len(page.result.reports)} groups"
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """What the figures were computed with."""
     yield "Python", platform.python_version()
     for name in PACKAGES:
         try:
@@ -194,6 +208,9 @@ def _circumstances(page: Page) -> Iterator[tuple[str, str]]:
 
 
 EDGES = (0.5, 1.0, 2.0, 4.0, 16.0, 64.0, 2.0**10, 2.0**16, 2.0**24, 2.0**40, math.inf)  # ulp
+
+
+BARS = 560  # width of a histogram: two stand side by side on a desk, and one is legible on a phone
 
 
 def _histogram(r: Report) -> dict[str, Any]:
@@ -206,10 +223,11 @@ def _histogram(r: Report) -> dict[str, Any]:
 
 
 def _bars(counts: Sequence[int], caption: str) -> str:
-    width, high = 720 / len(counts), math.log10(max(counts) + 1)
-    labels = [*(f"≤ {e:g}" if e < 100 else "more" if math.isinf(e) else f"≤ 2^{math.log2(e):.0f}" for e in EDGES),
+    width, high = BARS / len(counts), math.log10(max(counts) + 1)
+    labels = [*(f"≤ {e:g}" if e < 100 else "more" if math.isinf(e) else f"2^{math.log2(e):.0f}" for e in EDGES),
               "nan, inf"]
-    out = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 720 90' role='img' aria-label='{escape(caption)}'>"]
+    title = escape(caption)
+    out = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {BARS} 90' role='img' aria-label='{title}'>"]
     for n, (count, label) in enumerate(zip(counts, labels, strict=True)):
         size, middle = 52 * math.log10(count + 1) / high, (n + 0.5) * width
         mark = "wrong" if n == len(EDGES) else "bar"
@@ -220,26 +238,31 @@ def _bars(counts: Sequence[int], caption: str) -> str:
     return "".join(out) + "</svg>"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same data with infinities and NaN as text: JSON has no number for them."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, np.floating):
         value = float(value)
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _script(value: Any) -> Markup:
+def in_script(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
 
 def write(page: Page, path: str | Path) -> None:
     """The page as a file, whole or not at all."""
+    written(html(page), path)
+
+
+def written(text: str, path: str | Path) -> None:
+    """A page's text as a file. Raises WriteError."""
     from lossmith.codegen.write import write_all
 
     target = Path(path)
-    write_all(target.parent, {target.name: html(page)})
+    write_all(target.parent, {target.name: text})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,8 @@ def _peers(origin: Origin) -> Iterator[Adapter]:
     others: list[Adapter] = [NumpyAdapter(), TorchAdapter()] if name in catalogue.unit_names() else []
     own = peer(name) if others else None
     for other in [*others, *([own] if own else [])]:
-        if other.name != origin.given.name and _here(other):
+        same = other.name.partition(" ")[2] or other.name
+        if same not in (origin.given.name, origin.given.name.rpartition(":")[2]) and _here(other):
             yield other
 
 
@@ -68,9 +70,13 @@ def _sources(subject: Subject) -> Mapping[str, str]:
 
 
 def _derivations(subject: Subject) -> str:
-    """The derivation of the loss and of its first gradient, typeset; with the error after every step."""
+    """The derivation of the loss and of its first gradient, typeset; with the error after every step. Nothing of
+    what cannot be derived."""
     from lossmith.derivations.derive import derive
     from lossmith.derivations.typeset.html import section
 
-    first = subject.unit.primary.name
-    return "\n".join(section(derive(subject.unit, order)) for order in ((), (first,)))
+    found = []
+    for order in ((), (subject.unit.primary.name,)):
+        with contextlib.suppress(ValueError, ArithmeticError):
+            found.append(section(derive(subject.unit, order)))
+    return "\n".join(found)

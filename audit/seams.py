@@ -9,7 +9,7 @@ import numpy as np
 from lossmith.audit.adapters import Adapter, Unavailable
 from lossmith.audit.foreign import Misbehaved
 from lossmith.audit.measure import exact, may_be_nan
-from lossmith.audit.page import Cell
+from lossmith.audit.page import OFF, Cell
 from lossmith.audit.samples import HARD, Batch, hard_values
 from lossmith.audit.subject import Subject
 from lossmith.derivations.domains import Domain
@@ -17,7 +17,6 @@ from lossmith.derivations.relations import holds
 from lossmith.derivations.ulp import Array, Format, error
 
 ROWS = 14  # inputs
-WRONG = 16.0  # ulp from which a value is marked
 
 
 def seam_rows(subject: Subject, fmt: Format, tier: str, given: Sequence[Adapter]) -> Iterator[list[Cell]]:
@@ -76,7 +75,7 @@ def _cell(found: Array | None, errors: Array | None, i: int, truth: float, excus
     got = float(found[i])
     if math.isnan(got) and (excused or math.isnan(truth)):
         return Cell("nan")
-    bad = math.isnan(got) != math.isnan(truth) or math.isinf(got) != math.isinf(truth) or not errors[i] <= WRONG
+    bad = math.isnan(got) != math.isnan(truth) or math.isinf(got) != math.isinf(truth) or not errors[i] <= OFF
     return Cell(_short(got), bad)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 import sys
@@ -70,8 +71,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("name what to audit: a loss, module:function with --truth, or --before and --after")
     if pair and not options.domain:
         raise UsageError('say what is known of the arguments: --domain "x=real"')
-    if pair and options.report is not None:
-        raise UsageError("a report is written of a loss or a function, not of two forms: leave --report out")
     if not pair and ":" not in options.loss:
         if options.truth is not None:
             raise UsageError(f"--truth is for functions, written as module:function, and '{options.loss}' is not one")
@@ -106,6 +105,11 @@ def _compared(options: argparse.Namespace) -> int:
     known = {a.name: a for a in (*before.arguments, *after.arguments)}
     found = compare(before.formula, after.formula, tuple(known.values()), before.given, dtypes)
     print(json.dumps(_finite(found.to_json()), indent=1, allow_nan=False) if options.json else found.to_text())
+    if options.report is not None:
+        from lossmith.audit.pair_page import write_pair
+
+        unit = dataclasses.replace(before, arguments=found.arguments)
+        write_pair(found, unit, options.report, shlex.join(["lossmith", *sys.argv[1:]]))
     worst = max((a.after.ulp for a in found.accuracy), default=0.0)
     within = options.fail_over is None or worst <= options.fail_over
     return EXIT_WELL if found.sound and found.verdict != "worse" and within else EXIT_FINDING
