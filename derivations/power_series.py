@@ -15,6 +15,7 @@ from typing import Any
 from flint import arb, fmpq
 from lossmith.derivations import terms
 from lossmith.derivations.constants import BallConstants, Constants, NotKnownError
+from lossmith.derivations.polynomial import collect
 from lossmith.derivations.terms import (
     HALF,
     ONE,
@@ -80,18 +81,38 @@ def _exp(a: Term) -> Term:
     return make("exp", a)
 
 
+def _sum_of(a: Term, b: Term) -> Term:
+    return make("log", _product(a.args[0], b.args[0])) if a.op == b.op == "log" else add(a, b)
+
+
+def _difference(a: Term, b: Term) -> Term:
+    """a - b; two logarithms may be infinite at a point where their difference is not."""
+    return make("log", _quotient(a.args[0], b.args[0])) if a.op == b.op == "log" else sub(a, b)
+
+
 def _power(a: Term, b: Term) -> Term:
+    if is_const(b) and number(b).denominator == 1 and a.op == "div":
+        return div(node("pow", (a.args[0], b)), node("pow", (a.args[1], b)))
     return node("pow", (a, b)) if is_const(b) else _exp(mul(b, make("log", a)))
 
 
 def _quotient(a: Term, b: Term) -> Term:
     """a / b; a zero of the denominator of b is none of the quotient's, and narrows no disc."""
-    return div(mul(a, b.args[1]), b.args[0]) if b.op == "div" else div(a, b)
+    return collect(div(mul(a, b.args[1]), b.args[0])) if b.op == "div" else div(a, b)
+
+
+def _product(a: Term, b: Term) -> Term:
+    """a b, over one denominator where one of them is a quotient."""
+    if a.op != "div" and b.op != "div":
+        return mul(a, b)
+    (p, q), (r, s) = (t.args if t.op == "div" else (t, ONE) for t in (a, b))
+    return collect(div(mul(p, r), mul(q, s)))
 
 
 LOG2, LOG10 = make("log", TWO), make("log", const(10))
 MEANING: Mapping[str, Callable[..., Term]] = {
-    "div": _quotient, "expm1": lambda a: sub(_exp(a), ONE), "log1p": lambda a: make("log", add(ONE, a)),
+    "add": _sum_of, "sub": _difference, "mul": _product, "div": _quotient,
+    "expm1": lambda a: sub(_exp(a), ONE), "log1p": lambda a: make("log", add(ONE, a)),
     "exp2": lambda a: _exp(mul(a, LOG2)), "log2": lambda a: div(make("log", a), LOG2),
     "log10": lambda a: div(make("log", a), LOG10),
     "tan": lambda a: div(make("sin", a), make("cos", a)), "tanh": lambda a: div(make("sinh", a), make("cosh", a)),

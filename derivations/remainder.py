@@ -4,7 +4,7 @@ Every node of a core term is f(u) = u**order * g(u) with g analytic for |u| <= R
 g less the coefficients that are known. The bound of a tail follows from those of the arguments
 (Moore's Taylor models on a disc), singularities are refused where they come up: a denominator, or
 the argument of a logarithm or a root, must be nearer to its value at 0 than that is to the
-singularity, all over the disc. A function that starts with u**n is at most (|u|/R)**n times its
+singularity, all over the disc, or a denominator must not turn around 0 on the circle. A function that starts with u**n is at most (|u|/R)**n times its
 bound (the maximum principle), which is what makes a crude bound enough.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flint import arb, fmpq
+from flint import acb, acb_poly, arb, fmpq
 from lossmith.derivations.constants import rational
 from lossmith.derivations.enclosing import working
 from lossmith.derivations.power_series import BallExpander, Series
@@ -23,6 +23,7 @@ from lossmith.derivations.terms import Term, number
 
 WIDER = fmpq(9, 8)
 BITS = 80  # of the balls in which bounds are computed
+ARCS, MOST_ARCS = 16, 160  # of half a circle, on which a denominator is kept away from 0
 Ball = Any
 
 
@@ -92,6 +93,7 @@ class Disc:
     expander: BallExpander
     radius: fmpq
     done: dict[int, Bound] = field(default_factory=dict)
+    least: dict[int, Ball] = field(default_factory=dict)
 
     def __call__(self, term: Term) -> Bound:
         """The bound of a node. Raises NotAnalyticError."""
@@ -107,11 +109,14 @@ class Disc:
 
     def away(self, term: Term) -> Ball:
         """At least |g|, which is positive all over the disc."""
-        series, bound = self.series(term), self(term)
-        least = (abs(arb(series.c[0])) - bound.spread).lower()
-        if not least > 0:
-            raise NotAnalyticError("a zero may lie within the disc")
-        return least
+        found = self.least.get(term.id)
+        if found is None:
+            series, bound = self.series(term), self(term)
+            found = (abs(arb(series.c[0])) - bound.spread).lower()
+            if not found > 0:
+                found = least_on_disc(series.c, bound.tail, self.radius)
+            self.least[term.id] = found
+        return found
 
     def _tail(self, t: Term) -> Ball:
         series = self.series(t)
@@ -191,6 +196,39 @@ class Disc:
         most = MOST[t.op](h0, wide)
         known = total(weights(series.c, self.radius))
         return most / self._raise(series.order) + known
+
+
+# --- zeros ---------------------------------------------------------------------------------------
+
+
+def least_on_disc(c: tuple[Any, ...], tail: Ball, radius: fmpq) -> Ball:
+    """At least |g| on |u| <= radius, g a polynomial of real coefficients but for `tail`. Raises NotAnalyticError.
+
+    Along the circle g stays away from 0 and does not turn around it: then it has no zero within, and
+    is smallest on the circle. Half of the circle tells, arc by arc, in halves as far as it takes.
+    """
+    whole = acb_poly([acb(arb(x)) for x in c])
+    arcs = [(fmpq(k, ARCS), fmpq(k + 1, ARCS)) for k in reversed(range(ARCS))]
+    least, turned, spent = arb("inf"), arb(0), 0
+    while arcs:
+        low, high = arcs.pop()
+        middle, half = (low + high) / 2, (high - low) / 2
+        away = (abs(whole(_on_circle(radius, arb(arb(middle), arb(half).upper())))).lower() - tail).lower()
+        spent += 1
+        if away > 0:
+            least = min(least, away)
+            turned += (whole(_on_circle(radius, arb(high))) / whole(_on_circle(radius, arb(low)))).arg()
+        elif spent + len(arcs) < MOST_ARCS:
+            arcs += [(middle, high), (low, middle)]
+        else:
+            raise NotAnalyticError("a zero may lie within the disc")
+    if not abs(turned) < 1:
+        raise NotAnalyticError("a zero lies within the disc")
+    return least
+
+
+def _on_circle(radius: fmpq, half_turns: Ball) -> Any:
+    return acb(arb(radius)) * (acb(0, 1) * acb(half_turns * arb.pi())).exp()
 
 
 # --- functions on a disc around h0 ---------------------------------------------------------------

@@ -380,12 +380,20 @@ def _loses(t: Term, order: Callable[[Term], int]) -> bool:
     if t.op in ("add", "sub"):
         # point + U itself is exact near the point.
         plain = all(a is U or is_const(a) for a in t.args)
-        return not plain and order(t) > min(order(a) for a in t.args)
+        return not plain and (own := order(t)) > _least_order(t.args, own, order)
     if t.op == "div":
         return min(order(a) for a in t.args) > 0
     if t.op in ("log", "lgamma", "digamma", "log2", "log10"):
         return t.args[0].op != "var" and order(t) > 0
     return False
+
+
+def _least_order(parts: Sequence[Term], own: int, order: Callable[[Term], int]) -> int:
+    """The least order of the parts; less than that of their sum where a part has no series and the sum has."""
+    try:
+        return min(order(a) for a in parts)
+    except NoSeriesError:
+        return own - 1
 
 
 def limit_at(definition: Term, argument: str, value: Fraction | int, arguments: Sequence[Argument] = ()) -> Term | None:

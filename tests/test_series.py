@@ -129,6 +129,24 @@ def test_a_disc_that_holds_a_singularity_is_refused(text, within):
     assert all(e.radius < within for e in expansions(definition, given))
 
 
+@pytest.mark.parametrize(("text", "within"), [
+    ("1/tanh(x) - 1/x", Fraction(3)), ("1/x**2 - 1/sinh(x)**2", Fraction(3)), ("x/tan(x) - 1", Fraction(3)),
+])
+def test_a_denominator_is_kept_from_zero_along_the_circle(text, within):
+    found = prepared(local(text))
+    assert tail_on(found.expander, found.term, fmpq(within.numerator, within.denominator), []).rest.is_finite()
+    for radius in (Fraction(22, 7), Fraction(4)):  # the nearest pole is at pi, or i pi
+        with pytest.raises(NotAnalyticError):
+            tail_on(found.expander, found.term, fmpq(radius.numerator, radius.denominator), [])
+
+
+def test_a_difference_of_logarithms_that_are_infinite_at_the_point():
+    definition, given = read("log(x) - log(exp(x) - 1)", x="(0,inf)")
+    e = next(e for e in expansions(definition, given) if e.quantity is var("x"))
+    assert e.order == 1
+    assert worst_ratio(e, {"x": np.array([1e-300, 1e-9, 0.01, float(e.radius)])}) <= 1
+
+
 def test_what_has_no_laurent_series_has_no_expansion():
     for text in ("sqrt(cosh(x) - 1)", "abs(x) - sin(x)", "x*log(abs(x)) - x", "exp(1/x) - 1", "sqrt(x + x**2)"):
         definition, given = read(text, x="real")

@@ -8,6 +8,9 @@ HALF = "the half angle turns the difference into a square"
 RULES = family(
     "trigonometric",
     rule("one-less-cos", "1 - cos(a)", "2*sin(a/2)**2", words=HALF, because=r"1-\cos a=2\sin^2\tfrac a2"),
+    rule("one-less-cos-conjugate", "1 - cos(a)", "sin(a)**2/(1 + cos(a))", "cos(a) > -1",
+         words="multiply by the conjugate: no half of the angle, which the smallest numbers do not have",
+         because=r"1-\cos a=\frac{\sin^2a}{1+\cos a}"),
     rule("one-plus-cos", "1 + cos(a)", "2*cos(a/2)**2", words=HALF, because=r"1+\cos a=2\cos^2\tfrac a2"),
     rule("one-less-cos-square", "1 - cos(a)**2", "sin(a)**2",
          words="sine and cosine lie on the circle", because=r"1-\cos^2a=\sin^2a"),
