@@ -4,8 +4,9 @@ Every node of a core term is f(u) = u**order * g(u) with g analytic for |u| <= R
 g less the coefficients that are known. The bound of a tail follows from those of the arguments
 (Moore's Taylor models on a disc), singularities are refused where they come up: a denominator, or
 the argument of a logarithm or a root, must be nearer to its value at 0 than that is to the
-singularity, all over the disc, or a denominator must not turn around 0 on the circle. A function that starts with u**n is at most (|u|/R)**n times its
-bound (the maximum principle), which is what makes a crude bound enough.
+singularity, all over the disc, or a denominator must not turn around 0 on the circle. A function
+that starts with u**n is at most (|u|/R)**n times its bound (the maximum principle), which is what
+makes a crude bound enough.
 """
 
 from __future__ import annotations
