@@ -28,6 +28,7 @@ NEARNESS = (2, 4, 6, 9, 12, 15, 18, 21, 26, 33, 40, 48)  # points are added at a
 FAINT = 700.0  # a value of so many times the smallest number, where all that is proportional to it has few digits
 FAR = 64.0  # a condition beyond which a root is near
 MOST = 2.0**1000  # a condition stays a number, so that an infinite error over it stays infinite
+BRIM = 16.0  # ulp within which an infinity beside the largest number is a matter of degree
 WORST_BITS = 64.0  # what a NaN, a wrong infinity or a wrong sign far away counts
 Columns = dict[str, Doubles]
 
@@ -39,16 +40,21 @@ def bits(ulps: Doubles) -> Doubles:
 
 
 def apart(got: npt.ArrayLike, truth: npt.ArrayLike, fmt: Format) -> Doubles:
-    """|got - truth| / ulp(truth); infinite where just one of them is NaN or infinite."""
+    """|got - truth| / ulp(truth); infinite where just one of them is NaN, or infinite far from overflow."""
     b = np.asarray(truth, dtype=np.float64)
-    return _apart(np.asarray(got, dtype=np.float64), b, ulp.ulp_of(b, fmt))
+    unit = ulp.ulp_of(b, fmt)
+    return _apart(np.asarray(got, dtype=np.float64), b, unit, np.asarray(fmt.largest))
 
 
-def _apart(a: Doubles, b: Doubles, unit: Doubles) -> Doubles:
+def _apart(a: Doubles, b: Doubles, unit: Doubles, largest: Doubles) -> Doubles:
+    """|a - b| in units; infinite for a NaN and for a wrong infinity, but for one within a few ulp of overflow."""
     with np.errstate(all="ignore"):
         out = np.abs(a / unit - b / unit)
+        near = [np.where(np.isinf(v), np.copysign(largest / unit + 1, v), v / unit) for v in (a, b)]
+        brim = np.abs(near[0] - near[1])
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return np.asarray(np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), out, np.inf)), dtype=np.float64)
+    brim = np.where(brim <= BRIM, brim, np.inf)
+    return np.asarray(np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), out, brim)), dtype=np.float64)
 
 
 class _Mixed(evaluate.Evaluator):
@@ -94,7 +100,7 @@ class Judge:
     fmts: tuple[Format, ...]
     kind: npt.NDArray[np.int64]
     arguments: tuple[Argument, ...] = ()
-    _conditions: dict[int, float] = field(default_factory=dict)
+    _conditions: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def stretches(self) -> list[tuple[Format, slice]]:
@@ -114,6 +120,11 @@ class Judge:
         parts = [ulp.ulp_of(self.truth[place], fmt) for fmt, place in self.stretches]
         return np.concatenate(parts) if parts else np.zeros(0)
 
+    @cached_property
+    def largest(self) -> Doubles:
+        """The largest number of the format, at every point."""
+        return np.array([f.largest for f in self.fmts], dtype=np.float64)[self.kind]
+
     @property
     def count(self) -> int:
         return len(self.truth)
@@ -127,7 +138,7 @@ class Judge:
 
     def ulps(self, term: Term) -> Doubles:
         """|term - truth| in ulp of the truth, at every point."""
-        return _apart(self.value(term), self.truth, self.unit)
+        return _apart(self.value(term), self.truth, self.unit, self.largest)
 
     def point(self, i: int) -> dict[str, float]:
         return {name: float(column[i]) for name, column in self.env.items()}
@@ -155,34 +166,34 @@ class Judge:
 
     def condition(self, i: int) -> float:
         """How many ulp the truth moves when every input moves by half an ulp: what no form can avoid."""
+        return min(max(1.0, sum(self.conditions(i))), MOST)
+
+    def conditions(self, i: int) -> tuple[float, ...]:
+        """The same for each input on its own."""
         if i not in self._conditions:
-            self._conditions[i] = self._condition(i)
+            self._conditions[i] = tuple(self._condition(i))
         return self._conditions[i]
 
     def near_root(self, i: int) -> bool:
-        """Whether the conditioning is that of a root, and not what an exponential of the inputs has anyway."""
-        size = max(abs(v) for v in self.point(i).values())
-        return self.condition(i) > 2 * min(max(size, 1.0), 128.0 if self.fmt(i).precision <= 24 else 1024.0)
+        """Whether the conditioning is that of a root, and not what an exponential of an input has anyway."""
+        most = 128.0 if self.fmt(i).precision <= 24 else 1024.0
+        return any(c > 2 * min(max(abs(v), 1.0), most) for v, c in zip(self.point(i).values(), self.conditions(i)))
 
     def excused(self, i: int) -> float:
         """By what a form's error may be divided at a point: its condition; near a root, where every part of a
         formula is rounded at a size that the value does not have, twice that."""
         return self.condition(i) * (2.0 if self.condition(i) > FAR and self.near_root(i) else 1.0)
 
-    def _condition(self, i: int) -> float:
+    def _condition(self, i: int) -> Iterator[float]:
         here, fmt = self.point(i), self.fmt(i)
-        if not math.isfinite(self.truth[i]):
-            return 1.0
-        total = 0.0
-        for name, value in here.items():
+        for name, value in here.items() if math.isfinite(self.truth[i]) else ():
             worst = 0.0
             for sign in (-1, 1):
                 moved = points.step(value, sign, fmt)
                 there = balls.truth(self.definition, {**here, name: moved}, fmt)
                 if isinstance(there, float) and math.isfinite(there):
                     worst = max(worst, float(apart(there, self.truth[i], fmt)) / 2)
-            total += worst
-        return min(max(1.0, total), MOST)
+            yield worst
 
     def select(self, rows: npt.ArrayLike) -> Judge:
         """This judge on some of its points: indices, or a mask."""

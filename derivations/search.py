@@ -75,8 +75,11 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
         search.plant(seed, (Move.equal(definition, seed),))
     answer, fresh = _searched(search, fresh, edges, given)
     # Where it does harm is often a small place, which other points find.
-    if answer is not root and (_worse(answer, root, fresh, target)
-                               or _worse(answer, root, _some(draw.points(FRESH, 4)), target)):
+    other = _some(draw.points(FRESH, 4))
+    if answer is not root and (harmed := _harmed(answer, root, other, search)):
+        search.extend(other.select(harmed))
+        answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
+    if answer is not root and (_worse(answer, root, fresh, target) or _worse(answer, root, other, target)):
         answer = root
     answer = _defined(answer, (sight, fresh, edges))
     try:
@@ -158,6 +161,13 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         fresh = fresh.joined(_some(climbed(other, rivals, fresh, given)))
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
     return beside_roots(answer, fresh), fresh
+
+
+def _harmed(answer: Answer, root: Answer, other: Judge, search: Search) -> list[int]:
+    """Points at which the answer does harm, the worst first, while there is time to search on with them."""
+    if search.budget.late() or not _worse(answer, root, other, search.target):
+        return []
+    return _failures(answer, other, search.target)
 
 
 def _loss(answer: Answer, fresh: Judge) -> float:
