@@ -123,6 +123,18 @@ RULES = family(
     rule("softplus-by-sign", "softplus(a)", "max(a, 0) + log1p(exp(-abs(a)))",
          words="take the larger of 1 and e^a out of the logarithm", because=r"1+e^{a} = e^{\max(a,0)}(1+e^{-|a|})"),
 
+    rule("log-sigmoid-difference-by-size", "log(sigmoid(a) - sigmoid(b))",
+         "where(a - b < 1, log(-expm1(b - a)), log1p(-exp(b - a))) - (softplus(-a) + softplus(b))", "a > b",
+         words="the difference is a product, and its logarithm a sum of terms of one sign",
+         because=r"\sigma(a)-\sigma(b)=\sigma(a)\,\sigma(-b)\,(1-e^{b-a})"),
+    rule("sigmoid-less-reflected", "sigmoid(a) - sigmoid(-a)", "tanh(a/2)",
+         words="the logistic function is a hyperbolic tangent of half the argument",
+         because=r"\sigma(a)-\sigma(-a) = \tanh\tfrac a2"),
+    rule("log-sum-of-sigmoids-by-size", "log(sigmoid(a) + sigmoid(b))",
+         "where(sigmoid(a) + sigmoid(b) < 1/2, logaddexp(-softplus(-a), -softplus(-b)), "
+         "log1p(sign(a + b)*(-expm1(-abs(a + b))*(sigmoid(max(a, -b))*sigmoid(max(-a, b))))))",
+         words="where the sum is near 1 through what it lacks, which is a product",
+         because=r"\sigma(a)+\sigma(b) = 1 + \sigma(a) - \sigma(-b)"),
     rule("log-sigmoid-difference", "log(sigmoid(a) - sigmoid(b))",
          "log(-expm1([b - a])) - (softplus(-a) + softplus(b))", "a > b",
          words="the difference is a product, and its logarithm a sum",

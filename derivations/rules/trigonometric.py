@@ -80,4 +80,7 @@ RULES = family(
     rule("acos-through-half", "acos(a)", "2*asin(sqrt([1 - a]/2))",
          words="near 1 the argument rounds; the half angle keeps its digits",
          because=r"\arccos a=2\arcsin\sqrt{(1-a)/2}"),
+    rule("law-of-cosines", "a**2 + b**2 - 2*(a*b*cos(c))", "(a - b)**2 + (2*(sqrt(a)*sqrt(b)*sin(c/2)))**2",
+         "a >= 0, b >= 0",
+         words="a sum of squares, which does not cancel", because=r"\cos c = 1-2\sin^2\tfrac c2"),
 )
