@@ -51,6 +51,9 @@ DOMAINS: dict[str, tuple[Domain, ...]] = {
     "xlogy": (REAL, POSITIVE),
     "log1pmx": (Domain(-1.0, INF, ((-1.0, 3.0), (0.0, 1e3)), (-1.0, 0.0, -0.5, 1.0)),),
     "expm1mx": (Domain(busy=((-3.0, 3.0), (-104.0, 89.0)), near=(0.0, -1.0, 1.0)),),
+    "binet": (Domain(0.0, INF, ((0.0, 4.0), (0.0, 1e3)), (0.0, 0.5, 1.0)),),
+    "binet_slope": (Domain(0.0, INF, ((0.0, 4.0), (0.0, 1e3)), (0.0, 0.5, 1.0)),),
+    "erfcx_rest": (Domain(busy=((-6.0, 6.0), (-26.7, 27.3), (-9.5, 50.0)), near=(0.0, -26.62, -9.39)),),
     "exp_diff": (EXPONENT, Domain(busy=((-10.0, 10.0), (-500.0, 500.0)))),
 }
 

@@ -305,6 +305,61 @@ def lgamma_ball(a: Ball) -> Ball:
     return a.lgamma() if a > 0 else abs(a.gamma()).log()
 
 
+def _enveloped(a: Ball, order: int, direct: Callable[[Ball], Ball]) -> Ball:
+    """binet(a) (order 0) or binet_slope(a) (order 1): far out a series that encloses it, else its definition."""
+    bits = ctx.prec
+    if not a > bits:
+        ctx.prec = bits + 64
+        try:
+            return direct(a)
+        finally:
+            ctx.prec = bits
+    total, k = arb(0), 1
+    while True:
+        part = arb(fmpq.bernoulli(2 * k)) / (2 * k * (2 * k - 1 if order == 0 else 1)) / a ** (2 * k - 1 + order)
+        if abs(part) < arb(2) ** -bits * abs(total):  # the next term bounds what is left
+            return total + arb(0, abs(part).upper())
+        total, k = total + part, k + 1
+
+
+def binet_ball(a: Ball) -> Ball:
+    """lgamma(a) less its Stirling formula, a > 0."""
+    return _enveloped(a, 0, lambda x: x.lgamma() - (x - arb(0.5)) * x.log() + x - (2 * arb.pi()).log() / 2)
+
+
+def binet_slope_ball(a: Ball) -> Ball:
+    """log(a) - digamma(a) - 1 / (2 a), a > 0."""
+    return _enveloped(a, 1, lambda x: x.log() - x.digamma() - 1 / (2 * x))
+
+
+def erfcx_rest_ball(a: Ball) -> Ball:
+    """1 / sqrt(pi) - a erfcx(a): falling; on the right by the derivative of the confluent U."""
+    if not a.is_exact() and a.is_finite():
+        return erfcx_rest_ball(a.lower()).union(erfcx_rest_ball(a.upper()))
+    if a > 2:
+        return a * (a * a).hypgeom_u(arb(1.5), arb(1.5)) / (2 * arb.pi().sqrt())
+    return 1 / arb.pi().sqrt() - a * erfcx_ball(a)
+
+
+def binet(a: Anchored) -> Anchored:
+    return _of_positive(a, binet_ball)
+
+
+def binet_slope(a: Anchored) -> Anchored:
+    return _of_positive(a, binet_slope_ball)
+
+
+def _of_positive(a: Anchored, ball: Callable[[Ball], Ball]) -> Anchored:
+    """A function that falls from infinity at 0 to 0."""
+    if a.kind != 0 or not a.ball > 0:
+        return ZERO if a.kind == 1 else INF if a.sign == 0 else NAN
+    return inexact(ball(a.ball))
+
+
+def erfcx_rest(a: Anchored) -> Anchored:
+    return {1: ZERO, -1: INF}.get(a.kind or 0, NAN) if a.kind != 0 else inexact(erfcx_rest_ball(a.ball))
+
+
 def erfcx_ball(a: Ball) -> Ball:
     """exp(a^2) erfc(a): falling, so its ends enclose it; on the right by the confluent U, which cannot overflow."""
     if not a.is_exact() and a.is_finite():
@@ -487,7 +542,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "lgamma": lgamma,
     "digamma": _function("digamma", INF, NAN),
     "sigmoid": sigmoid, "softplus": softplus, "logaddexp": logaddexp, "xlogy": xlogy, "log1pmx": log1pmx,
-    "expm1mx": expm1mx, "clip": clip, "clip_through": clip, "absorb": absorb, "gap": gap, "exp_diff": exp_diff,
+    "expm1mx": expm1mx, "binet": binet, "binet_slope": binet_slope, "erfcx_rest": erfcx_rest,
+    "clip": clip, "clip_through": clip, "absorb": absorb, "gap": gap, "exp_diff": exp_diff,
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: negation(_less(b, a)),
     "ge": lambda a, b: negation(_less(a, b)), "eq": _equal, "ne": lambda a, b: negation(_equal(a, b)),
     "and": both, "or": lambda a, b: negation(both(negation(a), negation(b))), "not": negation,

@@ -225,6 +225,8 @@ _SLOPES: Mapping[str, tuple[Slope, ...]] = {
     "logaddexp": (lambda t, a: make("sigmoid", sub(a[0], a[1])), lambda t, a: make("sigmoid", sub(a[1], a[0]))),
     "xlogy": (lambda t, a: make("log", a[1]), lambda t, a: times(a[0], div(ONE, a[1]))),
     "log1pmx": (lambda t, a: neg(div(a[0], add(ONE, a[0]))),),
+    "binet": (lambda t, a: neg(make("binet_slope", a[0])),),
+    "erfcx_rest": (lambda t, a: sub(mul(mul(TWO, a[0]), t), make("erfcx", a[0])),),
     "expm1mx": (lambda t, a: make("expm1", a[0]),),
     "absorb": (lambda t, a: a[1], lambda t, a: a[0]),
     "gap": (lambda t, a: ONE, lambda t, a: MINUS_ONE),

@@ -97,7 +97,8 @@ RISING: Mapping[str, Callable[[float], float]] = {
 FIXED: Mapping[str, Range] = {
     "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "onehot": (0.0, 1.0), "exp_diff": (0.0, INF), "rest": (0.0, BIGGEST),
     "erfc": (0.0, 2.0), "erfcx": (0.0, INF), "atan2": (-math.pi, math.pi), "acos": (0.0, math.pi),
-    "log1pmx": (-INF, 0.0), "expm1mx": (0.0, INF), "cosh": (1.0, INF),
+    "log1pmx": (-INF, 0.0), "expm1mx": (0.0, INF), "binet": (0.0, INF), "binet_slope": (0.0, INF),
+    "erfcx_rest": (0.0, INF), "cosh": (1.0, INF),
 }
 
 

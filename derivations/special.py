@@ -41,6 +41,18 @@ DIGAMMA_ROOT = Parts(tables.digamma_root, 53, 53)
 DIGAMMA = Table(tables.digamma_ratio, 1, 3)  # in x - 2
 DIGAMMA_LOW = Low(DIGAMMA, 1)
 DIGAMMA_TAIL = Table(tables.digamma_tail, 0, Fraction(1, 3))  # in 6 / x - 1
+ERFCX_REST = Table(tables.erfcx_rest_scaled, -1, 1)  # in (x - 4) / (x + 4)
+ERFCX_REST_LOW = Low(ERFCX_REST, 1)
+BINET = Table(tables.binet, 0, 2)  # in 1 / x - 1
+BINET_LOW = Low(BINET, 1)
+BINET_SMALL = Table(tables.lgamma_beside, 0, 0.5)  # in 4 x - 1
+BINET_SMALL_LOW = Low(BINET_SMALL, 1)
+BINET_SLOPE = Table(tables.binet_slope_scaled, 0, 2)  # in 1 / x - 1
+BINET_SLOPE_LOW = Low(BINET_SLOPE, 1)
+BINET_SLOPE_SMALL = Table(tables.digamma_beside, 0, 0.5)  # in 4 x - 1
+BINET_SLOPE_SMALL_LOW = Low(BINET_SLOPE_SMALL, 1)
+BINET_SMALL_AT_ZERO = float(-(2 * arb.pi()).log() / 2)
+ERFCX_REST_FAR = float(1 / (2 * arb.pi().sqrt()))
 LOG1PMX_REACH = 9 / 49  # of s^2, a from -0.6 to 1
 LOG1PMX = Table(tables.atanh_rest, 0, LOG1PMX_REACH)
 EXPM1MX = Table(tables.expm1mx_ratio, -1, 2)
@@ -471,7 +483,57 @@ def expm1mx(a: Array) -> Array:
                     np.where(a == np.inf, a, np.expm1(a) - a))
 
 
-FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx")
+def erfcx_rest(a: Array) -> Array:
+    """1 / sqrt(pi) - a erfcx(a): right of 0 a polynomial in t = (a - 4) / (a + 4), over (a + 1)^2."""
+    size = np.abs(a)
+    x = np.clip(size, None, 1e15)
+    above, above_low = two_sum(x, -4.0)
+    below, below_low = two_sum(x, 4.0)
+    t, t_low = pair_quotient(above, above_low, below, below_low)
+    high, low = ended(ERFCX_REST, ERFCX_REST_LOW, t)
+    below, below_low = two_sum(x, 1.0)
+    below, below_low = pair_product(below, below_low, below, below_low)
+    high, low = pair_quotient(high, low + t_low * tangent(ERFCX_REST, t), below, below_low)
+    right = np.where(size > 1e15, ERFCX_REST_FAR / size / size, high + low)
+    return np.where(a < 0, ROOT_PI_INVERSE + size * erfcx(np.clip(a, None, 0.0)), right)
+
+
+def binet(a: Array) -> Array:
+    """What Stirling's formula leaves of lgamma(a): from 1/2 on p(1 / a) / a, below it beside -(a + 1/2) log(a)."""
+    x = np.clip(a, 0.5, None)
+    high, low = ended(BINET, BINET_LOW, 1 / x - 1)
+    found = high / x + low / x
+    if some(a < 0.5):
+        x = np.clip(a, 1e-300, 0.5)
+        half, half_low = two_sum(x, 0.5)
+        log, log_low = log_pair(x)
+        high, low = pair_product(half, half_low, log, log_low)
+        beside, beside_low = ended(BINET_SMALL, BINET_SMALL_LOW, 4 * x - 1)
+        high, rest = two_sum(-high, beside)
+        below = high + (rest + (beside_low - low))
+        below = np.where(a < 1e-300, BINET_SMALL_AT_ZERO - 0.5 * np.log(np.clip(a, 0.0, None)), below)
+        found = np.where(a < 0.5, below, found)
+    return np.where(a < 0, np.nan, found)
+
+
+def binet_slope(a: Array) -> Array:
+    """log(a) - digamma(a) - 1 / (2 a): from 1/2 on p(1 / a) / a^2, below it 1 / (2 a) + log(a) - digamma(1 + a)."""
+    x = np.clip(a, 0.5, None)
+    high, low = ended(BINET_SLOPE, BINET_SLOPE_LOW, 1 / x - 1)
+    found = (high / x + low / x) / x
+    if some(a < 0.5):
+        x = np.clip(a, 1e-300, 0.5)
+        high, low = pair_quotient(0.5 + 0 * x, 0 * x, x, 0 * x)
+        beside, beside_low = ended(BINET_SLOPE_SMALL, BINET_SLOPE_SMALL_LOW, 4 * x - 1)
+        high, one = two_sum(high, np.log(x))
+        high, two = two_sum(high, beside)
+        below = np.where(a < 1e-300, 0.5 / np.clip(a, 0.0, None), high + (one + two + (low + beside_low)))
+        found = np.where(a < 0.5, below, found)
+    return np.where(a < 0, np.nan, found)
+
+
+FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx", "binet", "binet_slope",
+             "erfcx_rest")
 # What the operation `precise` is made of: operations on pairs, and those that end in a number.
 PAIRED: dict[str, Callable[..., Pair]] = {
     "add": plus, "sub": minus, "mul": times, "div": over, "neg": opposite, "abs": size, "sqrt": root, "log": log_of,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 from flint import arb
-from lossmith.derivations.anchored import Ball, erfcx_ball, expm1mx_ball
+from lossmith.derivations.anchored import Ball, erfcx_ball, erfcx_rest_ball, expm1mx_ball
 
 
 def erfcx_scaled(t: Ball) -> Ball:
@@ -42,6 +42,29 @@ def digamma_tail(u: Ball) -> Ball:
     """(digamma(x) - log(x)) x, x = 1 / u."""
     x = 1 / u.mid()
     return (x.digamma() - x.log()) * x
+
+
+def binet_slope_scaled(u: Ball) -> Ball:
+    """(log(x) - digamma(x) - 1 / (2 x)) x^2, x = 1 / u."""
+    x = 1 / u.mid()
+    return (x.log() - x.digamma() - u.mid() / 2) * x**2
+
+
+def lgamma_beside(x: Ball) -> Ball:
+    """What Stirling's rest is at x beside -(x + 1/2) log(x): smooth at 0."""
+    x = x.mid()
+    return (1 + x).lgamma() + x - (2 * arb.pi()).log() / 2
+
+
+def digamma_beside(x: Ball) -> Ball:
+    """-digamma(1 + x)."""
+    return -(1 + x.mid()).digamma()
+
+
+def erfcx_rest_scaled(t: Ball) -> Ball:
+    """(x + 1)^2 (1 / sqrt(pi) - x erfcx(x)), x = 4 (1 + t) / (1 - t)."""
+    x = (4 * (1 + t) / (1 - t)).mid()
+    return (x + 1) ** 2 * erfcx_rest_ball(x)
 
 
 def atanh_rest(z: Ball) -> Ball:

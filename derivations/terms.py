@@ -96,6 +96,9 @@ NAMED = _ops(
     ("xlogy", 2, "a * log(b), and 0 where a = 0"),
     ("log1pmx", 1, "log(1 + a) - a, accurate near 0"),
     ("expm1mx", 1, "exp(a) - 1 - a, accurate near 0"),
+    ("binet", 1, "what Stirling's formula leaves of lgamma(a), a > 0"),
+    ("binet_slope", 1, "log(a) - digamma(a) - 1 / (2 a), a > 0"),
+    ("erfcx_rest", 1, "1 / sqrt(pi) - a * erfcx(a)"),
     ("clip", 3, "a held between b and c; its derivative is 0 outside"),
     ("clip_through", 3, "a held between b and c; its derivative is 1 everywhere"),
 )
@@ -133,7 +136,7 @@ COMMUTATIVE = frozenset({"add", "mul", "max", "min", "logaddexp", "eq", "ne", "a
 # What a printer must be able to write for one element; rows are turned into stages before.
 MACHINE = frozenset(
     {*ARITHMETIC, *FUNCTIONS, *GUARDED, *CHOICE, "const", "pi", "var", "row", "label", "position", "count",
-     "log1pmx", "expm1mx", "xlogy"}
+     "log1pmx", "expm1mx", "xlogy", "binet", "binet_slope", "erfcx_rest"}
 )
 
 

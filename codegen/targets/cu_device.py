@@ -20,6 +20,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
     "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
     "erfcx": ("pair",), "gamma": (), "precise": ("powers", "roots", "guarded"),
+    "binet": ("precise",), "binet_slope": ("pair",), "erfcx_rest": ("erfcx",),
     "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
     "elements": ("storage",), "pair_double": ("precise", "storage"), "rows": ("teams", "sums", "pair_double"),
@@ -30,6 +31,7 @@ OF_OPERATION = {
     **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
     "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
     "erfcx": "erfcx", "gamma": "gamma", "lgamma": "gamma", "precise": "precise",
+    "binet": "binet", "binet_slope": "binet_slope", "erfcx_rest": "erfcx_rest",
 }
 
 
@@ -125,6 +127,11 @@ def _erfcx(kind: str, table: Table) -> dict[str, object]:
     return {"type": kind, "slope": texts[:-2], "high": texts[-2], "low": texts[-1]}
 
 
+def _ended(table: Table, low: Table) -> list[str]:
+    """A table, and after it what float64 leaves of its last coefficient."""
+    return [*_hexadecimals(table), *_hexadecimals(low)]
+
+
 def _context() -> dict[str, object]:
     factorials = [Fraction(1, math.factorial(n + 2)) for n in range(40)]
     odd = [Fraction(1, 2 * n + 3) for n in range(60)]
@@ -142,6 +149,10 @@ def _context() -> dict[str, object]:
         "sqrt_half": hexadecimal(single(Fraction(math.isqrt(2**99), 2**50)), "f"),
         "pi": constant(PI).double,
         "erfcx_series": [_erfcx(FLOAT, special.ERFCX_SHORT), _erfcx(DOUBLE, special.ERFCX)],
+        "binet_far": _hexadecimals(special.BINET), "binet_small": _ended(special.BINET_SMALL, special.BINET_SMALL_LOW),
+        "slope_far": _hexadecimals(special.BINET_SLOPE), "slope_small": _hexadecimals(special.BINET_SLOPE_SMALL),
+        "erfcx_rest_right": _ended(special.ERFCX_REST, special.ERFCX_REST_LOW),
+        "binet_at_zero": hexadecimal(special.BINET_SMALL_AT_ZERO), "rest_far": hexadecimal(special.ERFCX_REST_FAR),
         "root_pi_inverse": hexadecimal(special.ROOT_PI_INVERSE),
         "digamma_near": _hexadecimals(special.DIGAMMA), "digamma_root": _hexadecimals(special.DIGAMMA_ROOT),
         "digamma_tail": _hexadecimals(special.DIGAMMA_TAIL), "ln2_double": _hexadecimals(special.LN2),
