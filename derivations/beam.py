@@ -14,16 +14,18 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
 import numpy as np
+import numpy.typing as npt
 from lossmith.derivations import evaluate
 from lossmith.derivations.expanding import expanded, is_series, series_of
 from lossmith.derivations.guards import guard
+from lossmith.derivations.integrals import integrated
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import cost, expansion, machine, names_left
 from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, from_seed, outside, without_choices
 from lossmith.derivations.polynomial import collect, ordered
-from lossmith.derivations.precise import doubled
+from lossmith.derivations.precise import WAYS, doubled
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
@@ -98,6 +100,8 @@ class Search:
     def __post_init__(self) -> None:
         self.healed: set[int] = set()
         self.halved: set[int] = set()
+        self.nested = False
+        self.integrated = False
         self.strict = np.ones(self.judge.count)
         self.allowance = self.strict
         self.moderate = _moderate(self.judge)
@@ -181,19 +185,27 @@ class Search:
                     self.admit(move.after, (*c.moves, move))
 
     def halve(self) -> None:
-        """The exponentials of the leading candidates in halves, where these fail and truth is nearly nothing."""
+        """The exponentials of the leading candidates in halves, where these fail and truth, or such an exponential,
+        is nearly nothing."""
         small = [np.abs(self.judge.truth[place]) < fmt.tiny * NEARLY for fmt, place in self.judge.stretches]
         tail = np.concatenate(small) & (self.judge.truth != 0)
         limit = np.log2(1 + self.target)
-        if not tail.any():
-            return
         for c in sorted(self.pool.values(), key=lambda c: c.score)[:HEALED]:
-            if c.serial in self.halved or self.budget.late() or not np.any(c.bits[tail] > limit):
+            if c.serial in self.halved or self.budget.late():
+                continue
+            failing = c.bits > limit
+            if not np.any(failing & tail) and not np.any(failing & self._faint(c)):
                 continue
             self.halved.add(c.serial)
             for term, moves in self.machines(c):
                 for more in halved(term):
                     self.admit(more[-1].after, (*moves, *more))
+
+    def _faint(self, c: Candidate) -> npt.NDArray[np.bool_]:
+        """The points at which an exponential of a candidate has lost digits, or vanished."""
+        least = np.min([self.judge.value(t) for t in walk(c.form) if t.op in ("exp", "exp_diff")]
+                       or [np.ones(self.judge.count)], axis=0)
+        return np.concatenate([least[place] < fmt.tiny for fmt, place in self.judge.stretches])
 
     def expand(self) -> int:
         """Taylor polynomials beside the leading forms; how many new forms that makes."""
@@ -201,6 +213,28 @@ class Search:
         for term, moves in expanded(self):
             self.admit(term, moves)
         return len(self.pool) - before
+
+    def integrate(self) -> bool:
+        """Integrals of slopes beside the leading forms, once, where none is good; whether that is new."""
+        before = len(self.pool)
+        if self.nested or self.integrated or len(self.judge.env) < 2 or self.budget.late():
+            return False
+        self.integrated = True
+        for term, moves in integrated(self):
+            found = self.admit(term, moves)
+            if found is not None:
+                self.expanded.add(found.serial)  # an end: rules would take the sum apart
+        if len(self.pool) > before:
+            self.excuse(fully=True)
+        return len(self.pool) > before
+
+    def within(self, definition: Term, judge: Judge, work: int, target: float) -> Search:
+        """A search of its own for a part of an answer, when it has run."""
+        inner = Search(definition, judge, self.arguments, Budget(work, self.budget.seconds / 4), target)
+        inner.nested = True
+        inner.plant(definition, ())
+        inner.run()
+        return inner
 
     def double(self) -> bool:
         """The leading forms in twice the digits, where none meets the target without excuse; whether that is new."""
@@ -210,8 +244,8 @@ class Search:
         for c in sorted(self.pool.values(), key=lambda c: c.score)[:DOUBLED]:
             for term, moves in self.machines(c):
                 kept = functools.partial(is_series, known=series_of(moves))
-                for everything in (False, True):
-                    made = doubled(term, everything, kept)
+                for begin in WAYS:
+                    made = doubled(term, begin, kept)
                     found = self.admit(made, (*moves, Move.twice(term, made))) if made is not term else None
                     if found is not None:
                         self.expanded.add(found.serial)  # an end: rules have nothing to hold on to
@@ -345,6 +379,8 @@ class Search:
             if not good and depth in EXPANDED and self.expand():
                 self.excuse(fully=depth >= 2)
                 good = self.good()
+            if not good and depth == EXPANDED[-1] and self.integrate():
+                good = self.good()
             for c in good[:4]:
                 self.lower(c)
             if good:
@@ -375,6 +411,8 @@ class Search:
         self.excuse(fully=True)
         if not self.good() and not self.budget.late() and self.expand():
             self.excuse(fully=True)
+        if not self.good():
+            self.integrate()
 
 
 def hold(at: evaluate.Evaluator, conditions: Iterable[Term]) -> bool:

@@ -14,6 +14,7 @@ from lossmith.derivations.derivation import Derivation, Evidence, Order, StableF
 from lossmith.derivations.domains import REAL
 from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.expanding import undone
+from lossmith.derivations.integrals import NAME as INTEGRAL
 from lossmith.derivations.guards import pass_nan, unsigned_zero
 from lossmith.derivations.loss import Argument, Unit
 from lossmith.derivations.terms import Term
@@ -159,8 +160,8 @@ def _joined(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
 
 
 def _exact(term: Term, steps: Sequence[Step], arguments: tuple[Argument, ...]) -> Term:
-    """The form without its Taylor polynomials, whose remainders have a proof of their own."""
-    return undone(term, [s.result for s in steps if s.rule == SERIES], arguments)
+    """The form without its Taylor polynomials and integrals, whose remainders have bounds of their own."""
+    return undone(term, [s.result for s in steps if s.rule in (SERIES, INTEGRAL)], arguments)
 
 
 # What a form needs beyond being accurate: rule, change, reason in words and in LaTeX.

@@ -11,6 +11,9 @@ from lossmith.derivations.rules import Rule
 from lossmith.derivations.seeds import Seed
 from lossmith.derivations.terms import Term, is_const, make, rebuild, show, walk
 
+INTEGRAL = "integral-remainder"
+NODES = 5  # at least so many in an integral
+
 
 @dataclass(frozen=True)
 class Move:
@@ -67,15 +70,33 @@ class Move:
 
 
 def is_choice(term: Term) -> bool:
-    """Whether a term is a Taylor polynomial of u where |u| is small, and a formula elsewhere."""
+    """Whether a term is a Taylor polynomial of u, or an integral up to u, where |u| is small, and a formula elsewhere."""
     if term.op != "where" or term.args[0].op != "le" or term.args[0].args[0].op != "abs":
         return False
+    if _is_integral(term):
+        return True
     u, ready = term.args[0].args[0].args[0], set[Term]()
     for t in walk(term.args[1]):
         if t is u or t.op in ("const", "var") or (
                 t.op in ("add", "sub", "mul", "div", "neg") and all(a in ready for a in t.args)):
             ready.add(t)
     return term.args[1] in ready and is_const(term.args[0].args[1])
+
+
+def _is_integral(term: Term) -> bool:
+    """Whether a choice is a sum of many parts with weights, or that times t or t**2."""
+    t, total = term.args[0].args[0].args[0], term.args[1]
+    for _ in range(2):
+        if total.op == "mul" and total.args[0] is t:
+            total = total.args[1]
+    parts = 1
+    while total.op == "add" and _is_weighted(total.args[1]):
+        total, parts = total.args[0], parts + 1
+    return parts >= NODES and _is_weighted(total)
+
+
+def _is_weighted(part: Term) -> bool:
+    return part.op in ("mul", "div") and is_const(part.args[0])
 
 
 def without_choices(term: Term) -> Term:

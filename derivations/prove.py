@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lossmith.derivations import balls, expanding, points, refute, singular, tails
+from lossmith.derivations import balls, expanding, integrals, points, refute, singular, tails
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
@@ -233,6 +233,9 @@ def _named(op: str, args: list[Any]) -> Any:
         "xlogy": lambda: a * sp.log(b), "log1pmx": lambda: sp.log(1 + a) - a, "expm1mx": lambda: sp.exp(a) - 1 - a,
         "exp2": lambda: 2**a, "log2": lambda: sp.log(a) / sp.log(2), "log10": lambda: sp.log(a) / sp.log(10),
         "erfcx": lambda: sp.exp(a**2) * sp.erfc(a),
+        "erfcx_rest": lambda: 1 / sp.sqrt(sp.pi) - a * sp.exp(a**2) * sp.erfc(a),
+        "binet": lambda: sp.loggamma(a) - (a - sp.Rational(1, 2)) * sp.log(a) + a - sp.log(2 * sp.pi) / 2,
+        "binet_slope": lambda: sp.log(a) - sp.digamma(a) - 1 / (2 * a),
         "clip": lambda: sp.Min(sp.Max(a, b), c), "clip_through": lambda: sp.Min(sp.Max(a, b), c),
         "absorb": lambda: a * b, "gap": lambda: a - b, "exp_diff": lambda: sp.exp(a - b),
         "gt": lambda: sp.Gt(a, b), "ge": lambda: sp.Ge(a, b), "lt": lambda: sp.Lt(a, b), "le": lambda: sp.Le(a, b),
@@ -288,6 +291,8 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
         return (Evidence("proved", "the same formula"),)
     if move.name == expanding.NAME:
         return (expanding.evidence(move.source, move.result, arguments),)
+    if move.name == integrals.NAME:
+        return (integrals.evidence(move.source, move.result, arguments),)
     if move.name == singular.NAME:
         at = singular.agreement(move, _sample(move.result, arguments, given), arguments)
         return (Evidence("enclosed", "the limit, where the denominator vanishes", at),) if at else ()
