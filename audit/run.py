@@ -134,6 +134,12 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
         given: Adapter = made_of
     else:
         given, subject = adapter(target), subjects.load(str(unit))
+    return audited(subject, given, dtype, tier, exhaustive=exhaustive, count=count, classes=classes, ways=ways)
+
+
+def audited(subject: Subject, given: Adapter, dtype: str = "float32", tier: str = "fast", *, exhaustive: bool = False,
+            count: int = 2000, classes: Sequence[int] = (1, 2, 3, 10, 1000), ways: bool = True) -> Result:
+    """Measure what an adapter computes of a subject: as `audit`, once it is known what is meant."""
     if tier not in given.tiers:
         raise ValueError(f"target {given.name} has no tier '{tier}': it has {', '.join(given.tiers)}")
     made = _exam(subject, dtype, count, tuple(classes), exhaustive)

@@ -28,7 +28,7 @@ def derive(loss: str, of: Of = "loss", wrt: str | None = None) -> Derivation:
     """
     unit = catalogue.load(loss)
     order = order_of(unit, of, wrt)
-    from lossmith.derivations.derive import derive as run
+    from lossmith.derivations.kept import derive as run
 
     return run(unit, order)
 
@@ -68,7 +68,7 @@ def stabilize(formula: str, domain: Mapping[str, str] | str | Iterable[str], wrt
     dtypes = dtypes_of(dtype)
     unit = formula_unit(formula, domain, where)
     order = order_by(wrt, unit.arguments)
-    from lossmith.derivations.derive import derive as run
+    from lossmith.derivations.kept import derive as run
     from lossmith.stabilized import stabilized
 
     return stabilized(run(unit, order, dtypes), unit)

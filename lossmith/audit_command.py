@@ -11,6 +11,7 @@ from typing import Any
 
 from lossmith.derivations import catalogue
 from lossmith.errors import EXIT_FINDING, EXIT_WELL, UsageError
+from lossmith.own import CompiledAdapter, is_vocabulary
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,6 +22,10 @@ def run(options: argparse.Namespace) -> int:
     from lossmith.audit.adapters import Unavailable
     from lossmith.audit.result import Result
 
+    if options.exhaustive and "float32" in (options.dtype or ["float32"]):
+        from lossmith.sweep_command import swept
+
+        return swept(options)
     try:
         result = Result(())
         for dtype in options.dtype or ["float32"]:
@@ -74,14 +79,18 @@ def _check(options: argparse.Namespace) -> None:
     if not pair and ":" not in options.loss:
         if options.truth is not None:
             raise UsageError(f"--truth is for functions, written as module:function, and '{options.loss}' is not one")
-        catalogue.load(options.loss)  # before what is slow to import: a wrong name should be quick to learn of
+        if not is_vocabulary(options.loss):
+            catalogue.load(options.loss)  # before what is slow to import: a wrong name should be quick to learn of
     elif not pair and options.truth is None:
         raise UsageError(f"say what {options.loss} should compute: --truth LOSS, or --truth FORMULA with --domain")
 
 
 def _one(options: argparse.Namespace, dtype: str, tier: str) -> Any:
-    from lossmith.audit.run import audit
+    from lossmith.audit.run import audit, audited
+    from lossmith.audit.subject import of_truth
 
+    if is_vocabulary(options.loss):
+        return audited(of_truth(options.loss), CompiledAdapter(), dtype, tier, exhaustive=options.exhaustive)
     if ":" not in options.loss:
         return audit(options.loss, options.target, dtype, tier, exhaustive=options.exhaustive)
     sys.path.insert(0, "")  # a user's own module beside which the command is typed

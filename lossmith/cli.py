@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 FORMATS = ("text", "latex", "markdown", "html", "json")
-COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "doctor", "explain")
+COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "doctor", "cache", "explain")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    cache = commands.add_parser("cache", help="what is kept between runs: where, how large")
+    cache.add_argument("--clear", action="store_true", help="remove it; nothing is lost but time")
+    cache.add_argument("--json", action="store_true", help="print JSON")
     explain = commands.add_parser("explain", help="what a code means: of an error, or of a way in which losses fail")
     explain.add_argument("code", metavar="CODE", nargs="?", help="such as E104 or L201; all of them when left out")
     return top
@@ -106,7 +109,14 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
                      help="may be repeated; default: float32")
     add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")
-    add.add_argument("--exhaustive", action="store_true", help="every number of a 16-bit format")
+    add.add_argument("--exhaustive", action="store_true",
+                     help="every number of a 16-bit format; of float32 for a function of one variable")
+    add.add_argument("--output", action="append", metavar="NAME",
+                     help="with --exhaustive in float32: which outputs, loss (default), gradient_x, hessian_x")
+    add.add_argument("--state", metavar="FILE", help="with --exhaustive in float32: a file to continue from")
+    add.add_argument("--jobs", type=_positive, metavar="N", help="with --exhaustive in float32: processes")
+    add.add_argument("--every", type=_positive, metavar="N", default=1,
+                     help="with --exhaustive in float32: only every N-th of its 1024 parts, for a first look")
     add.add_argument("--report", metavar="FILE", help="write an HTML page with everything that was found")
     add.add_argument("--fix", action="store_true", help="print a stable form of what fails; takes seconds for each")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,

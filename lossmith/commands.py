@@ -155,6 +155,13 @@ def run_doctor(options: argparse.Namespace) -> int:
     return EXIT_WELL if all(c.well or not c.required for c in found) else EXIT_FINDING
 
 
+def run_cache(options: argparse.Namespace) -> int:
+    """What is kept between runs."""
+    from lossmith.cache_command import run
+
+    return run(options)
+
+
 def run_explain(options: argparse.Namespace) -> int:
     """What an error code means, or one of the ways in which losses fail."""
     from lossmith.audit import ways

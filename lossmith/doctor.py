@@ -45,7 +45,15 @@ def examine() -> list[Check]:
     python = Check("Python", sys.version_info >= (3, 11), platform.python_version(), "everything", True,
                    "install Python 3.11 or newer")
     cores = Check("cores", True, str(os.cpu_count() or 1), "generating in parallel", False)
-    return [python, *(_package(*p) for p in PACKAGES), *(_tool(*t) for t in TOOLS), cores]
+    return [python, *(_package(*p) for p in PACKAGES), *(_tool(*t) for t in TOOLS), cores, _cache()]
+
+
+def _cache() -> Check:
+    from lossmith.cache_command import summary
+    from lossmith.derivations.private import Folder
+
+    facts = Folder("derivations", 0).facts()
+    return Check("a cache of derivations", not facts.refusal, summary(facts), "not deriving the same formula twice", False)
 
 
 def _package(name: str, least: str, purpose: str, required: bool) -> Check:
