@@ -71,14 +71,15 @@ def kernel_of(name: str, derivations: Sequence[Derivation]) -> Kernel:
 @cache
 def derivations(unit: Unit) -> tuple[Derivation, ...]:
     """Every derivation of a unit: loss, gradients, second derivatives."""
-    from lossmith.derivations.derive import derive, orders
+    from lossmith.derivations.kept import derive
+    from lossmith.derivations.loss import orders
 
     return tuple(derive(unit, order) for order in orders(unit))
 
 
 def bundle(unit: Unit) -> Bundle:
     """All that a target needs to write the files of a unit."""
-    from lossmith.derivations.derive import derive_hessian_vector
+    from lossmith.derivations.kept import derive_hessian_vector
 
     found = derivations(unit)
     hvp = None

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,10 @@ class Candidate:
 
 @dataclass
 class Budget:
-    """How much work is allowed: nodes of measured forms. The clock is for emergencies."""
+    """How much work is allowed: nodes of measured forms. The clock is for emergencies, which are counted:
+    what it has stopped is not what another run would find."""
+
+    stopped: ClassVar[int] = 0
 
     nodes: int
     seconds: float
@@ -82,7 +86,9 @@ class Budget:
         return self.used >= self.nodes or self.late()
 
     def late(self) -> bool:
-        return time.monotonic() - self.started > self.seconds
+        late = time.monotonic() - self.started > self.seconds
+        Budget.stopped += late
+        return late
 
 
 @dataclass

@@ -14,23 +14,13 @@ from lossmith.derivations.derivation import Derivation, Evidence, Order, StableF
 from lossmith.derivations.domains import REAL
 from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.expanding import undone
-from lossmith.derivations.integrals import NAME as INTEGRAL
 from lossmith.derivations.guards import pass_nan, unsigned_zero
-from lossmith.derivations.loss import Argument, Unit
+from lossmith.derivations.integrals import NAME as INTEGRAL
+from lossmith.derivations.loss import Argument, Unit, orders
 from lossmith.derivations.terms import Term
 
+__all__ = ["definition_of", "derive", "derive_hessian_vector", "enclosed", "licensed_definition", "orders"]
 Dtypes = tuple[str, ...] | None
-
-
-def orders(unit: Unit) -> tuple[Order, ...]:
-    """All that is derived of a unit: the loss, a gradient by each differentiable argument, and
-    second derivatives (for rows the diagonals of the inputs, for elementwise losses all pairs)."""
-    names = [a.name for a in unit.arguments if a.differentiable]
-    if unit.shape == "row":
-        second = [(a.name, a.name) for a in unit.arguments if a.differentiable and a.role == "input"]
-    else:
-        second = [(a, b) for i, a in enumerate(names) for b in names[i:]]
-    return ((), *((n,) for n in names), *second)
 
 
 def derive(unit: Unit, order: Order = (), dtypes: Dtypes = None) -> Derivation:
@@ -135,9 +125,7 @@ def _finish(unit: Unit, order: Order, arguments: tuple[Argument, ...], definitio
     try:
         return _joined(unit, order, arguments, definition, first, found)
     except ArithmeticError as refused:
-        if unit.shape == "row":
-            raise
-        found = search.as_written(start, arguments, order, why=str(refused), **options)
+        found = engine.as_written(start, arguments, order, why=str(refused), **options)
         return _joined(unit, order, arguments, definition, first, found)
 
 
@@ -181,7 +169,8 @@ def enclosed(before: Term, after: Term, arguments: tuple[Argument, ...], is_row:
     point where they do not overlap: such a derivation is wrong.
     """
     table = checkpoints.ordinary(arguments, is_row, given)
-    apart = next((env for env in table if not balls.overlaps(before, after, env)), None)
+    apart = checkpoints.difference(before, after, table) if is_row else next(
+        (env for env in table if not balls.overlaps(before, after, env)), None)
     if not is_row:
         more = checkpoints.extreme(after, arguments, given)
         apart = apart or checkpoints.difference(before, after, more, arguments)

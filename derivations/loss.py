@@ -122,3 +122,14 @@ def first_unit(loss: Loss, arguments: tuple[Argument, ...] | None = None) -> Uni
     """The loss itself as a unit, without its variants."""
     return Unit(loss.name, loss.name, loss.title, loss.formula, loss.arguments if arguments is None else arguments,
                 loss.references, loss.policies, loss.summary, loss.given)
+
+
+def orders(unit: Unit) -> tuple[tuple[str, ...], ...]:
+    """All that is derived of a unit: the loss, a gradient by each differentiable argument, and
+    second derivatives (for rows the diagonals of the inputs, for elementwise losses all pairs)."""
+    names = [a.name for a in unit.arguments if a.differentiable]
+    if unit.shape == "row":
+        second = [(a.name, a.name) for a in unit.arguments if a.differentiable and a.role == "input"]
+    else:
+        second = [(a, b) for i, a in enumerate(names) for b in names[i:]]
+    return ((), *((n,) for n in names), *second)

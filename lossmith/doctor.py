@@ -53,7 +53,7 @@ def _cache() -> Check:
     from lossmith.derivations.private import Folder
 
     facts = Folder("derivations", 0).facts()
-    return Check("a cache of derivations", not facts.refusal, summary(facts), "not deriving the same formula twice", False)
+    return Check("a cache of derivations", not facts.refusal, summary(facts), "not deriving a formula twice", False)
 
 
 def _package(name: str, least: str, purpose: str, required: bool) -> Check:
