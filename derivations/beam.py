@@ -30,6 +30,7 @@ from lossmith.derivations.precise import WAYS, doubled
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
 from lossmith.derivations.singular import patched
+from lossmith.derivations.tails import NAME as HALVED
 from lossmith.derivations.tails import halved
 from lossmith.derivations.terms import Term, nodes_count, replace, walk
 from lossmith.derivations.ulp import FORMATS, Doubles
@@ -247,7 +248,9 @@ class Search:
         before, limit = len(self.pool), np.log2(1 + self.target)
         if any(c.worst <= limit for c in self.pool.values()):
             return False
-        for c in sorted(self.pool.values(), key=lambda c: c.score)[:DOUBLED]:
+        ordered_by = sorted(self.pool.values(), key=lambda c: c.score)
+        in_halves = [c for c in ordered_by[DOUBLED:] if any(m.name == HALVED for m in c.moves)]
+        for c in ordered_by[:DOUBLED] + in_halves[: DOUBLED // 4]:
             for term, moves in self.machines(c):
                 kept = functools.partial(is_series, known=series_of(moves))
                 for begin in WAYS:
@@ -385,7 +388,7 @@ class Search:
             if not good and depth in EXPANDED and self.expand():
                 self.excuse(fully=depth >= 2)
                 good = self.good()
-            if not good and depth == EXPANDED[-1] and self.integrate():
+            if not good and depth == EXPANDED[0] and self.integrate():
                 good = self.good()
             for c in good[:4]:
                 self.lower(c)

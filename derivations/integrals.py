@@ -23,7 +23,7 @@ from lossmith.derivations.derivation import Evidence
 from lossmith.derivations.enclosing import working
 from lossmith.derivations.gauss import NotAnalyticError, nodes, remainders
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.measure import judges
+from lossmith.derivations.measure import Judge, judges
 from lossmith.derivations.moves import INTEGRAL, Move
 from lossmith.derivations.partial import CalculusProblem, partial
 from lossmith.derivations.terms import (
@@ -47,7 +47,7 @@ from lossmith.derivations.terms import (
     var,
     walk,
 )
-from lossmith.derivations.ulp import FORMATS
+from lossmith.derivations.ulp import FORMATS, round_array
 
 if TYPE_CHECKING:
     from lossmith.derivations.beam import Candidate, Search
@@ -57,9 +57,10 @@ COUNTS = (6, 8, 10, 12, 15, 18)  # nodes
 REACHES = tuple(Fraction(x) for x in ("2", "1", "1/2", "1/4"))  # how far |t| may be, in units of the scale
 GOAL = 2.0**-55  # the remainder relative to the integral
 SAMPLE, ZEROS, LEAST = 12, 6, 2.0**-150  # points of bounds; points at which a zero is looked for, and what a zero is
-SLOPES, SLOPE_POINTS, SLOPE_WORK, LARGEST = 3, 120, 5000, 220  # slopes that are searched for, and how hard
+SLOPES, SLOPE_POINTS, SLOPE_WORK, LARGEST = 3, 100, 3000, 220  # slopes that are searched for, and how hard
 TARGET = 6.0  # ulp of a slope
-FAR_WORK = 20_000  # nodes of the search where an integral does not hold
+FAR_WORK = 12_000  # nodes of the search where an integral does not hold
+EDGES, SIDES = 40, (1.02, 0.98, 1.2, 0.5, 1.6, 0.2, 2.5, 4.0)  # points about where an integral ends, and how far out
 BESIDE = 3  # forms that are tried beside one integral
 EXPONENTIAL = frozenset({"exp", "expm1", "sinh", "cosh", "tanh", "sigmoid", "softplus", "sin", "cos"})
 
@@ -180,7 +181,7 @@ def _places(term: Term, arguments: Sequence[Argument], count: int) -> list[dict[
 
 
 def scale_of(slope: Term, v: Vanishing, arguments: Sequence[Argument], sample: Sequence[dict[str, float]]) -> Term:
-    """The distance in z over which the slope changes: that of its exponentials, and to the ends where it is singular."""
+    """The distance in z over which the slope changes: by its exponentials, and to the ends where it is singular."""
     lengths: list[Term] = []
     for t in walk(slope):
         if t.op in EXPONENTIAL and v.by in set(leaves(t)):
@@ -345,6 +346,7 @@ def integrated(search: Search) -> Iterator[tuple[Term, tuple[Move, ...]]]:
         if make("min", v.by, v.at) in walk(scale):
             scaled = _settled(search, mul(v.slope, power(v.by, const(v.order))))
         for integral in integrals(v, slope, scale, scaled, search.arguments):
+            search.extend(_about(search, integral))
             inside = np.broadcast_to(search.judge.evaluator(integral.condition), search.judge.truth.shape)
             if not inside.any():
                 continue
@@ -352,6 +354,24 @@ def integrated(search: Search) -> Iterator[tuple[Term, tuple[Move, ...]]]:
             for c in _elsewhere(search, ~inside):
                 yield integral.beside(c.term), _path(first, integral, c.moves)
             return
+
+
+def _about(search: Search, integral: Integral) -> Judge:
+    """Points on both sides of where the integral ends."""
+    v, scale = integral.vanishing, integral.condition.args[1]
+    name = name_of(v.by)
+    domain = next(a.domain for a in search.arguments if a.name == name)
+    out = search.judge.select(np.zeros(search.judge.count, dtype=bool))
+    for fmt in search.judge.fmts:
+        rows: list[dict[str, float]] = []
+        for i, env in enumerate(_places(v.source, search.arguments, EDGES)):
+            base = _value(v.at, env)
+            far = SIDES[i % len(SIDES)] * _value(scale, {**env, name: base})
+            rows += [{**env, name: z} for z in (base + far, base - far) if math.isfinite(z)]
+        columns = {n: round_array(np.array([r[n] for r in rows]), fmt) for n in search.judge.env}
+        keep = np.array([domain.holds(z) for z in columns[name].tolist()], dtype=bool)
+        out = out.joined(search.judge.at({n: c[keep] for n, c in columns.items()}, fmt))
+    return out
 
 
 def move_of(integral: Integral) -> Move:
@@ -404,7 +424,7 @@ def _path(first: Move, integral: Integral, moves: Sequence[Move]) -> tuple[Move,
 
 
 def evidence(source: Term, result: Term, arguments: Sequence[Argument]) -> Evidence:
-    """What is known of an integral: that it agrees with the formula where it holds. Raises ArithmeticError elsewhere."""
+    """What is known of an integral: that it agrees with the formula. Raises ArithmeticError where it does not."""
     condition, term = result.args[0], result.args[1]
     held = 0
     gap = condition.args[0].args[0]

@@ -70,7 +70,7 @@ class Move:
 
 
 def is_choice(term: Term) -> bool:
-    """Whether a term is a Taylor polynomial of u, or an integral up to u, where |u| is small, and a formula elsewhere."""
+    """Whether a term is a Taylor polynomial of u or an integral where |u| is small, and a formula elsewhere."""
     if term.op != "where" or term.args[0].op != "le" or term.args[0].args[0].op != "abs":
         return False
     if _is_integral(term):
@@ -87,16 +87,17 @@ def _is_integral(term: Term) -> bool:
     """Whether a choice is a sum of many parts with weights, or that times t or t**2."""
     t, total = term.args[0].args[0].args[0], term.args[1]
     for _ in range(2):
-        if total.op == "mul" and total.args[0] is t:
+        if total.op in ("mul", "absorb") and total.args[0] is t:
             total = total.args[1]
     parts = 1
-    while total.op == "add" and _is_weighted(total.args[1]):
+    while total.op in ("add", "sub", "gap") and _is_weighted(total.args[1]):
         total, parts = total.args[0], parts + 1
     return parts >= NODES and _is_weighted(total)
 
 
 def _is_weighted(part: Term) -> bool:
-    return part.op in ("mul", "div") and is_const(part.args[0])
+    part = part.args[0] if part.op == "neg" else part
+    return part.op in ("mul", "div", "absorb") and is_const(part.args[0])
 
 
 def without_choices(term: Term) -> Term:

@@ -8,11 +8,14 @@ cannot overflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from lossmith.derivations import terms
+from lossmith.derivations.asymptotic import GAMMAS, TAILS, stirling_forms, tail_forms
 from lossmith.derivations.match import Index, Rewrite, build, index, product, rewrites, summands
 from lossmith.derivations.polynomial import (
     Quotient,
@@ -32,7 +35,7 @@ from lossmith.derivations.terms import ONE, TWO, ZERO, Term, is_const, make, num
 
 RECOGNITIONS = (
     "log-of-exp", "exp-of-log", "logistic", "sigmoid-decay", "logistic-ratio", "logistic-slope", "logistic-numerator",
-    "softmax-of-two", "complement", "log-sigmoid", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
+    "softmax-of-two", "complement", "log-sigmoid", "log-sigmoid-ratio", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
     "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",
@@ -43,26 +46,30 @@ RECOGNITIONS = (
     "tan-less-sin", "tan-of-half", "cosecant-less-cotangent", "one-less-cos",
     "half-turn-less-atan", "half-turn-plus-atan", "atan2-difference", "atan-exp-less-quarter",
     "two-atan-exp-less-half", "log-arcosh-from-one", "arcosh-from-one", "haversine",
-    "square-of-two-less-product", "complement-of-product", "log-sigmoid-difference", "log-rest-of-sigmoid-power",
-    "expm1", "log1p", "log1p-negative", "sign-times-self",
+    "square-of-two-less-product", "complement-of-product", "log-rest-of-sigmoid-power",
+    "expm1", "log1p", "log1p-negative", "sign-times-self", "sigmoid-less-reflected",
     "over-abs", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
+    "law-of-cosines", "quadratic-formula", "less-root-of-square-less", "log-sigmoid-difference-by-size",
+    "log-sum-of-sigmoids-by-size",
     "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "log-of-softplus", "tan-of-turn",
     "acos-near-one-by-size",
     "arsinh-of-reciprocal", "tanh-of-softplus",
     "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness", "itakura-saito-turned",
     "log-mixture-by-weight", "log-tilt", "log-tilt-from-other", "log2-of-powers",
     "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
+    "log-expm1-difference", "log-complement-difference", "affinity-of-two", "means-apart",
+    "weighted-means-apart",
     "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
     "softplus-difference-by-nearness", "tanh-difference", "sigmoid-difference-by-order", "exp-difference-by-order",
     "log1p-difference-by-nearness", "log-ratio-anywhere", "log-difference-anywhere", "logaddexp-less-other",
     "root-of-hypotenuse-plus", "root-of-hypotenuse-less",
     "root-of-one-plus", "log-of-square-plus-one-by-size", "log-of-squares",
     "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
-    "sin-difference", "cos-difference", "tan-difference", "cosh-difference", "sinh-difference",
+    "sin-difference", "cos-difference", "tan-difference", "cosh-difference-by-size", "sinh-difference-by-size",
 )
 # Other ways to pair what is in a formula, before the steady rules look at it.
 PAIRINGS = ("log-quotients-regrouped",)
@@ -192,6 +199,40 @@ def _powers_of_roots(t: Term) -> Term:
     return t
 
 
+def _hyperbolic(t: Term) -> Term:
+    """exp(u) as (1 + t)/(1 - t), t the hyperbolic tangent of u/2: what is odd in u shows."""
+    found = _base(t) if t.op == "exp" else None
+    if found is None:
+        return t
+    half = make("tanh", build("div", found[0], TWO))
+    return terms.power(terms.div(terms.add(ONE, half), terms.sub(ONE, half)), terms.const(found[1]))
+
+
+def _sides(t: Term) -> Term:
+    """1 + tanh(a) and 1 - tanh(a) as logistic functions."""
+    if t.op in ("add", "sub") and ONE in t.args:
+        other = t.args[1] if t.args[0] is ONE else t.args[0]
+        if other.op == "tanh":
+            half = other.args[0]
+            u = half.args[0] if half.op == "div" and half.args[1] is TWO else build("mul", TWO, half)
+            s = build("mul", TWO, make("sigmoid", u if t.op == "add" else build("neg", u)))
+            return terms.neg(s) if t.op == "sub" and t.args[1] is ONE else s
+    return t
+
+
+def _whole_powers_apart(t: Term) -> Term:
+    """a**(b + k) as a**b times a**k, k a whole number: powers that differ by that have one symbol."""
+    if t.op != "pow" or is_const(t.args[1]):
+        return t
+    exponent = canon(t.args[1])
+    k = exponent.get((), Fraction(0))
+    if not k or k.denominator != 1:
+        return t
+    rest = terms.power(t.args[0], write({m: c for m, c in exponent.items() if m}))
+    whole = terms.power(t.args[0], terms.const(abs(k)))
+    return build("mul", rest, whole) if k > 0 else build("div", rest, whole)
+
+
 def _complements(t: Term) -> Term:
     if t.op == "sub":
         for one, other, sign in ((t.args[0], t.args[1], 1), (t.args[1], t.args[0], -1)):
@@ -201,23 +242,37 @@ def _complements(t: Term) -> Term:
     return t
 
 
+SYMBOLS: Mapping[str, tuple[Callable[[Term], Term], Callable[[Term], Term], str, str]] = {
+    "": (lambda t: t, lambda t: t, "", ""),
+    "exp": (lambda t: t, lambda t: t, ", e^u as one symbol", r"\text{ in } e^{u}"),
+    "logistic": (_logistic, _complements, ", the logistic function as one symbol", r"\text{ in } \sigma(u)"),
+    "tanh": (_hyperbolic, _sides, ", the hyperbolic tangent of u/2 as one symbol", r"\text{ in } \tanh(u/2)"),
+}  # what is taken as one symbol: how it is put in, how it is written afterwards, in words and in LaTeX
+
+
 def normal_forms(term: Term) -> Iterator[Seed]:
-    """The formula over one denominator, factored: as it stands, in e^u, in the logistic function of u."""
-    through = through_exp(term)
-    starts = [("", term), ("exp", through)]
-    if any(t.op == "exp" for t in walk(through)):
-        starts.append(("logistic", _mapped(through, _logistic)))
-    for kind, start in starts:
-        try:
-            found = factored(start)
-        except (TooLargeError, ZeroDivisionError, ValueError, AssertionError):
-            continue
-        if kind == "logistic":
-            found = _mapped(found, _complements)
-        found = _mapped(found, _powers_of_roots)
-        what = {"": "", "exp": ", e^u as one symbol", "logistic": ", the logistic function as one symbol"}[kind]
-        tex = {"": "", "exp": r"\text{ in } e^{u}", "logistic": r"\text{ in } \sigma(u)"}[kind]
-        if found is not term:
+    """The formula over one denominator, factored: as it stands, in e^u, in the logistic function or tanh of u."""
+    given = _mapped(term, _whole_powers_apart)
+    powers = list(dict.fromkeys(t for t in walk(given) if t.op == "pow" and not is_const(t.args[1])))
+    symbols = {t: terms.var(f"power'{i}") for i, t in enumerate(powers)}
+    back = {v: t for t, v in symbols.items()}
+    for bare in ({}, symbols) if symbols else ({},):
+        start = terms.replace(given, bare) if bare else term
+        through = through_exp(start)
+        kinds = ["", "exp"] if not bare else []
+        if any(t.op == "exp" for t in walk(through)):
+            kinds += ["logistic", "tanh"]
+        for kind in kinds:
+            into, after, what, tex = SYMBOLS[kind]
+            try:
+                found = factored(_mapped(through, into) if kind else start)
+            except (TooLargeError, ZeroDivisionError, ValueError, AssertionError):
+                continue
+            found = _mapped(_mapped(found, after), _powers_of_roots)
+            if bare:
+                found = terms.replace(found, back)
+            if found is term:
+                continue
             yield Seed("common-denominator", f"bring everything over one denominator{what}, and factor",
                        r"\text{over one denominator}" + tex, term, found)
 
@@ -335,10 +390,26 @@ def _power(base: Term, k: int) -> Term:
     return out
 
 
+def asymptotic_form(term: Term) -> Iterator[Seed]:
+    """For sums of log-gamma or error functions: through what their leading terms leave."""
+    used = {t.op for t in walk(term)}
+    ways: tuple[tuple[frozenset[str], Callable[[Term], Iterator[Term]], str, str], ...] = (
+        (GAMMAS | {"gamma"}, stirling_forms, "gamma functions through Stirling's formula and its rest, logarithms of "
+         "one weight as one", r"\log\Gamma(a) = (a-\tfrac12)\log a - a + \tfrac12\log 2\pi + \mu(a)"),
+        (TAILS, tail_forms, "tails through erfcx, and what that lacks to its leading term",
+         r"a\operatorname{erfcx}a = \tfrac{1}{\sqrt\pi} - \operatorname{erfcx}^{*}a"),
+    )
+    for functions, forms, words, latex in ways:
+        if used & functions:
+            with contextlib.suppress(TooLargeError, ZeroDivisionError, ValueError):
+                for found in forms(term):
+                    yield Seed("leading-terms", words, latex, term, found)
+
+
 def seeds(term: Term) -> Iterator[Seed]:
     """Every seed of the term, each form once."""
     seen = {term.id}
-    for make_seeds in (normal_forms, shifted_form, decay_form):
+    for make_seeds in (normal_forms, shifted_form, decay_form, asymptotic_form):
         for seed in make_seeds(term):
             if seed.term.id not in seen:
                 seen.add(seed.term.id)
