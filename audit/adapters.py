@@ -163,16 +163,21 @@ def torch_function(function: Callable[..., Any], name: str = "torch") -> TorchAd
     return TorchAdapter(name, ("fast",), lambda subject: function)
 
 
+# Targets whose adapters need more than NumPy: where they are.
+_ELSEWHERE = {"c": ("lossmith.audit.compiled", "CompiledAdapter"), "cu": ("lossmith.audit.host", "HostAdapter")}
+
+
 def adapter(target: str) -> Adapter:
-    """The adapter of a target: np, pt, or cu on the host harness. Raises Unavailable."""
+    """The adapter of a target: np, pt, c, or cu on the host harness. Raises Unavailable."""
     if target == "np":
         return NumpyAdapter()
     if target == "pt":
         return TorchAdapter()
-    if target == "cu":
-        try:
-            made: Adapter = importlib.import_module("lossmith.audit.host").HostAdapter()
-        except ModuleNotFoundError as problem:
-            raise Unavailable(f"the host harness for CUDA is not here: {problem}") from None
-        return made
-    raise ValueError(f"there is no target '{target}': the targets are np, pt, cu")
+    if target not in _ELSEWHERE:
+        raise ValueError(f"there is no target '{target}': the targets are np, pt, c, cu")
+    module, name = _ELSEWHERE[target]
+    try:
+        made: Adapter = getattr(importlib.import_module(module), name)()
+    except ModuleNotFoundError as problem:
+        raise Unavailable(f"what target {target} is called with is not here: {problem}") from None
+    return made

@@ -73,7 +73,7 @@ def _context(page: Page) -> dict[str, Any]:
     subject, result = page.subject, page.result
     chosen = list(fitting(page.curves))
     return {
-        "title": f"{page.name} against {subject.name}" if page.name not in ("np", "pt", "cu") else
+        "title": f"{page.name} against {subject.name}" if page.name not in ("np", "pt", "c", "cu") else
                  f"{subject.name}, target {page.name}",
         "holds": result.holds,
         "verdict": _verdict(result),

@@ -19,7 +19,7 @@ from lossmith.audit.subject import Subject
 from lossmith.derivations import catalogue
 from lossmith.derivations.ulp import FORMATS
 
-SOURCES = (("np", "py"), ("pt", "py"), ("cu", "cu"))
+SOURCES = (("np", "py"), ("pt", "py"), ("c", "c"), ("cu", "cu"))
 
 
 def to_html(result: Result, path: str | Path, command: str = "") -> None:

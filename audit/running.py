@@ -66,16 +66,29 @@ def _computed(value: Array, carried: Array) -> Pair:
     return value, carried + (np.abs(value) * (2 * WITHIN * HALF) + LEAST)
 
 
+def _is_known(a: Pair, size: float) -> bool:
+    """Whether an operand is a constant of that size, and exactly so."""
+    return bool(a[0].size == 1 and a[1].size == 1 and abs(a[0].item()) == size and a[1].item() == 0)
+
+
 def _add(a: Pair, b: Pair) -> Pair:
+    for one, other in ((a, b), (b, a)):
+        if _is_known(one, 0.0):
+            return a[0] + b[0], other[1]
     return _rounded(a[0] + b[0], a[1] + b[1])
 
 
 def _sub(a: Pair, b: Pair) -> Pair:
+    if _is_known(b, 0.0):
+        return a[0] - b[0], a[1]
     return _rounded(a[0] - b[0], a[1] + b[1])
 
 
 def _mul(a: Pair, b: Pair) -> Pair:
     value = a[0] * b[0]
+    for one, other in ((a, b), (b, a)):
+        if _is_known(one, 1.0):  # nothing is rounded
+            return value, other[1]
     return _rounded(value, np.abs(a[0]) * b[1] + np.abs(b[0]) * a[1] + a[1] * b[1] + LEAST)
 
 

@@ -86,7 +86,7 @@ def _measured(made: Exam, given: Adapter, what: Sweep) -> Iterator[Report | Miss
 
 def is_ours(report: Report) -> bool:
     """Whether a report is bound by the contract: torch's functions are there for comparison."""
-    return report.target in ("np", "pt", "cu")
+    return report.target in ("np", "pt", "c", "cu")
 
 
 @dataclass(frozen=True)
