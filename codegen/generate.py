@@ -23,7 +23,7 @@ from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.write import WriteError, write_all
 from lossmith.derivations import catalogue
 
-TARGETS = ("np", "pt", "cu")
+TARGETS = ("np", "pt", "c", "cu")
 FOLDERS = (*TARGETS, "md", "tex")
 Progress = Callable[[str], None]
 
@@ -62,7 +62,7 @@ def generate(names: Iterable[str] | None = None, targets: Sequence[str] = TARGET
     """Derive, lower, print and write the kernels of some losses.
 
     names: losses, units (`kl_divergence_from_logits`), or files (FILE.py, FILE.toml); None: the
-    whole catalogue. targets: of `np`, `pt`, `cu`. jobs: processes; with more than one, a script
+    whole catalogue. targets: of `np`, `pt`, `c`, `cu`. jobs: processes; with more than one, a script
     that calls this must guard its main module, as multiprocessing asks. Raises UnknownLoss,
     LossFileError, GenerateError, WriteError. All files are complete before the first is replaced.
     """

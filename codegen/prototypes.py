@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 
 _ARRAY = re.compile(r"^//   (\w+) +(\([a-z, ]+\)|number)")
-_LAUNCHER = re.compile(r"^cudaError_t lossmith_(\w+)\((.*), cudaStream_t stream\);$")
-_ENDINGS = (("_f32_accurate", "f32", "accurate"), ("_f32", "f32", "fast"), ("_f64", "f64", "fast"),
-            ("_bf16", "bf16", "fast"), ("_f16", "f16", "fast"))
+_LAUNCHER = re.compile(r"^(?:cudaError_t|int) lossmith_(\w+)\((.*?)(?:, cudaStream_t stream)?\);$")
+_ENDINGS = (("_f32_accurate", "f32", "accurate"), ("_f64_accurate", "f64", "accurate"), ("_f32", "f32", "fast"),
+            ("_f64", "f64", "fast"), ("_bf16", "bf16", "fast"), ("_f16", "f16", "fast"))
 ENTRIES = ("loss_gradient", "gradient_hessian", "gradient", "loss")
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a launcher. kind: `input` and `output` are arrays of the storage type,
-    `label` an array of int64, `number` a double, `size` a 64-bit integer.
+    `label` an array of int64, `number` a double, `size` a 64-bit integer, `threads` an int.
     shape: the names of an array's axes, as ("rows", "classes")."""
 
     name: str
@@ -25,7 +25,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Prototype:
-    """One launcher: `symbol(parameters..., stream)`, for an entry, a storage type and a tier."""
+    """One launcher: `symbol(parameters..., stream)` in CUDA C, `symbol(parameters...)` in C, for an entry, a
+    storage type and a tier."""
 
     symbol: str
     unit: str
@@ -63,8 +64,10 @@ def _parameter(text: str, shapes: dict[str, tuple[str, ...]]) -> Parameter:
     kind, name = text.rsplit(" ", 1)
     if kind == "double":
         return Parameter(name, "number")
-    if kind == "long long":
+    if kind == "int":
+        return Parameter(name, "threads")
+    if kind in ("long long", "int64_t"):
         return Parameter(name, "size")
-    if kind == "const long long*":
+    if kind in ("const long long*", "const int64_t*"):
         return Parameter(name, "label", shapes[name])
     return Parameter(name, "input" if kind.startswith("const ") else "output", shapes[name])

@@ -70,8 +70,10 @@ def template_hash(target: str) -> str:
     else:
         found = [
             *sorted((ROOT / "templates" / target).rglob("*.j2")),
-            *sorted((ROOT / "codegen" / "targets").glob(f"{target}*.py")),
+            ROOT / "codegen" / "targets" / f"{target}.py",
+            *sorted((ROOT / "codegen" / "targets").glob(f"{target}_*.py")),
             ROOT / "codegen" / "printing.py",
+            *([ROOT / "codegen" / "polynomials.py"] if target == "c" else []),
         ]
     texts = [part for p in found for part in (p.relative_to(ROOT).as_posix(), p.read_text(encoding="utf-8"))]
     return digest(*texts)

@@ -72,7 +72,7 @@ def _add_derive(commands: Commands) -> None:
 def _add_generate(commands: Commands) -> None:
     add = commands.add_parser("generate", help="write kernels, or check that they are up to date")
     add.add_argument("names", metavar="LOSS|FILE", nargs="*", help="losses, or files that define one; default: all")
-    add.add_argument("--target", action="append", choices=("np", "pt", "cu"), help="may be repeated; default: all")
+    add.add_argument("--target", action="append", choices=("np", "pt", "c", "cu"), help="may be repeated; default: all")
     add.add_argument("-o", "--output", metavar="DIR", default="generated", help="where to write (default: generated)")
     add.add_argument("--check", action="store_true", help="write nothing; say which files are stale, why, what to type")
     add.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: one per core)")
@@ -105,7 +105,7 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--domain", action="append", default=[], metavar="NAME=DOMAIN", help='"x=real", "z=[0,1]"')
     add.add_argument("--where", action="append", default=[], metavar="RELATION", help='between arguments: "x > y"')
     add.add_argument("--arguments", metavar="NAMES", help="the order in which the function takes the truth's: z,x")
-    add.add_argument("--target", choices=("np", "pt", "cu"), default="np", help="whose kernels (default: np)")
+    add.add_argument("--target", choices=("np", "pt", "c", "cu"), default="np", help="whose kernels (default: np)")
     add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
                      help="may be repeated; default: float32")
     add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")

@@ -1,0 +1,122 @@
+"""Polynomials for exp and log as the C target prints them: fitted by balls, their errors proven by balls.
+
+Each stands for a power series whose coefficients are known exactly. It is interpolated at
+Chebyshev's points, its coefficients are rounded to the format that they are printed in, and what
+it then misses is bounded on the whole interval: the interval is cut into pieces, the difference is
+expanded about the middle of each, and the sizes of its terms are summed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from flint import arb, arb_poly, fmpq
+from lossmith.derivations.approximation import Ball, Table, working
+from lossmith.derivations.ulp import FORMATS, round_fraction
+
+TERMS = 120  # of a series; what follows them is bounded by a geometric series
+PIECES = 96
+BITS = 300
+
+
+@dataclass(frozen=True)
+class Series:
+    """sum of term(n) x^n for low <= x <= high; |term| never grows, and |x| < 1."""
+
+    name: str
+    meaning: str
+    term: Callable[[int], Fraction]
+    low: Fraction
+    high: Fraction
+
+    @property
+    def tail(self) -> Fraction:
+        """What the terms from TERMS on can add up to."""
+        reach = max(abs(self.low), abs(self.high))
+        return abs(self.term(TERMS)) * reach**TERMS / (1 - reach)
+
+    def value(self, x: Ball) -> Ball:
+        """The sum at a ball, enclosed."""
+        total = arb(0)
+        for n in reversed(range(TERMS)):
+            total = total * x + _ball(self.term(n))
+        return total + arb(0, _ball(self.tail))
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Coefficients, lowest power first, exact in `format`; |polynomial - series| <= bound on the interval."""
+
+    series: Series
+    format: str
+    coefficients: tuple[float, ...]
+    bound: float
+
+
+ROOT_HALF = Fraction(math.isqrt(2**99), 2**50)
+REACH = Fraction(3473, 10000)  # a little beyond ln(2) / 2
+EXP = Series("exp", "(exp(r) - 1 - r) / r^2", lambda n: Fraction(1, math.factorial(n + 2)), -REACH, REACH)
+LOG = Series("log", "(log(1 + f) - f + f^2 / 2) / f^3", lambda n: Fraction((-1) ** n, n + 3),
+             ROOT_HALF - 1 - Fraction(1, 2**20), 1 / ROOT_HALF - 1 + Fraction(1, 2**20))
+LOG1PMX = Series("log1pmx", "(atanh(s) / s - 1) / z, z = s^2", lambda n: Fraction(1, 2 * n + 3),
+                 Fraction(0), Fraction(1, 9) + Fraction(1, 2**12))
+EXPM1MX = Series("expm1mx", "(exp(a) - 1 - a) / a^2", lambda n: Fraction(1, math.factorial(n + 2)),
+                 Fraction(-63, 64), Fraction(63, 64))
+SERIES = (EXP, LOG, LOG1PMX, EXPM1MX)
+# What a polynomial may miss of the first term of its series: below what rounding its last operations loses.
+MISSING = {"float32": 25, "float64": 54}
+
+
+@cache
+def polynomial(name: str, format_name: str) -> Polynomial:
+    """The polynomial of that name for a format, with its proven bound. Raises KeyError."""
+    series = {s.name: s for s in SERIES}[name]
+    table = Table(series.value, series.low, series.high, MISSING[format_name], unscaled=True)
+    with working(BITS):
+        moved = _moved([_ball(c) for c in reversed(table.exact)], -_ball((series.low + series.high) / 2))
+        exact = [_fraction(c) for c in moved]
+    rounded = tuple(round_fraction(c, FORMATS[format_name]) for c in exact)
+    return Polynomial(series, format_name, rounded, bound(series, rounded))
+
+
+def bound(series: Series, coefficients: tuple[float, ...]) -> float:
+    """A proven bound of |sum of c_n x^n - series| on the interval of the series, rounded up."""
+    with working(BITS):
+        given = [Fraction(c) for c in coefficients] + [Fraction(0)] * (TERMS - len(coefficients))
+        difference = [_ball(c - series.term(n)) for n, c in enumerate(given)]
+        half = _ball((series.high - series.low) / (2 * PIECES))
+        worst = arb(0)
+        for piece in range(PIECES):
+            middle = series.low + (series.high - series.low) * Fraction(2 * piece + 1, 2 * PIECES)
+            total = arb(0)
+            for c in reversed(_moved(difference, _ball(middle))):
+                total = total * half + abs(c)
+            worst = worst.max(total)
+        return _rounded_up(worst + _ball(series.tail))
+
+
+def _moved(coefficients: list[Ball], by: Ball) -> list[Ball]:
+    """The coefficients of p(x + by)."""
+    return list(arb_poly(coefficients)(arb_poly([by, 1])))
+
+
+def _ball(value: Fraction) -> Ball:
+    return arb(fmpq(value.numerator, value.denominator))
+
+
+def _fraction(ball: Ball) -> Fraction:
+    mantissa, exponent = ball.mid().man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+
+
+def _rounded_up(ball: Ball) -> float:
+    """Two digits, not below the ball."""
+    top = _fraction(ball.upper())
+    if not top:
+        return 0.0
+    scale = Fraction(10) ** (math.floor(math.log10(top)) - 1)
+    return float(math.ceil(top / scale) * scale)

@@ -1,0 +1,101 @@
+"""The function library of a generated C file: its polynomials with their bounds, and its constants, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache, partial
+from typing import Any
+
+from lossmith.codegen.polynomials import ROOT_HALF, Polynomial, polynomial
+from lossmith.codegen.targets import c_printing
+from lossmith.codegen.targets.c_printing import DOUBLE, FLOAT, LIBRARY, LIBRARY_OF_TWO, PAIR, Arithmetic, literal
+from lossmith.codegen.targets.cu_device import LN2, terms_needed
+from lossmith.codegen.targets.cu_printing import hexadecimal
+from lossmith.derivations import special
+from lossmith.derivations.ulp import split as split_double
+
+# Per arithmetic: bits after the leading one, the exponent's bias, and of ln(2)'s high part so many bits
+# that a product with any exponent is exact.
+_SHAPE = {FLOAT: (23, 127, 15), DOUBLE: (52, 1023, 40)}
+_LIMITS = {  # where exp has reached 0 (times 2^64 too) and infinity, where expm1 has reached -1
+    FLOAT: (-150, 89, -20, Fraction(1, 2**30)), DOUBLE: (-1000, 710, -40, Fraction(1, 2**60)),
+}
+
+
+def context(used: frozenset[str], powers: Iterable[int]) -> dict[str, Any]:
+    """What templates/c/library.j2 reads, for the operations and whole powers that occur."""
+    shared = {
+        "used": used, "powers": list(powers), "c_name": lambda name: c_printing.C_NAMES.get(name, name),
+        "plain_functions": [n for n in ("sqrt", *LIBRARY) if n in used],
+        "plain_functions_of_two": [n for n in LIBRARY_OF_TWO if n in used],
+    }
+    pair = {**shared, **_pair(), "power_body": partial(c_printing.power_body, arithmetic=PAIR),
+            "plain_functions": [n for n in LIBRARY if n in used]}
+    plain = [{**shared, **_plain(a), "power_body": partial(c_printing.power_body, arithmetic=a)}
+             for a in (FLOAT, DOUBLE)]
+    return {"float_library": plain[0], "double_library": plain[1], "pair_library": pair}
+
+
+@cache
+def _plain(a: Arithmetic) -> dict[str, Any]:
+    bits, bias, high_bits = _SHAPE[a]
+    exp_low, exp_high, expm1_low, tiny = _LIMITS[a]
+    high = Fraction(math.floor(LN2 * 2**high_bits), 2**high_bits)
+    unsigned = "uint32_t" if a is FLOAT else "uint64_t"
+    one = bias << bits
+
+    def lit(value: float | Fraction) -> str:
+        return literal(Fraction(value), a)
+
+    def word(value: int) -> str:
+        return f"{unsigned.upper().removesuffix('_T')}_C({value:#x})"
+
+    return {
+        "F": a.type, "s": a.suffix, "U": unsigned, "M": bits, "lit": lit,
+        "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one), "abs_mask": word(2 ** (bits + 8 + 3 * (bits == 52)) - 1),
+        "root_half_bits": word(_word(ROOT_HALF, bits, bias)), "mantissa_mask": word(2**bits - 1),
+        "count_bits": word((bias + bits) << bits), "count_offset": lit(2**bits + bias),
+        "log2_e": lit(1 / LN2), "ln2_high": lit(high), "ln2_low": lit(LN2 - high), "big": lit(2**60),
+        "shrink_64": lit(Fraction(1, 2**64)), "small_lift": lit(2**64), "small_lift_k": lit(64),
+        "least_normal": "FLT_MIN" if a is FLOAT else "DBL_MIN", "largest": "FLT_MAX" if a is FLOAT else "DBL_MAX",
+        "exp_low": lit(exp_low), "exp_high": lit(exp_high), "expm1_low": lit(expm1_low), "tiny": lit(tiny),
+        "horner": partial(_horner, a), **{n: polynomial(n, a.format) for n in ("exp", "log", "log1pmx", "expm1mx")},
+    }
+
+
+def _word(value: Fraction, bits: int, bias: int) -> int:
+    """The bits of a number between 1/2 and 1."""
+    return ((bias - 1) << bits) + math.floor((2 * value - 1) * 2**bits)
+
+
+def _horner(a: Arithmetic, made: Polynomial, x: str) -> str:
+    """The statements that evaluate a polynomial, highest power first."""
+    texts = [literal(Fraction(c), a) for c in made.coefficients][::-1]
+    lines = [f"    {a.type} value = {texts[0]};", *(f"    value = value * {x} + {c};" for c in texts[1:]),
+             "    return value;"]
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def _pair() -> dict[str, Any]:
+    factorials = [Fraction(1, math.factorial(n + 2)) for n in range(60)]
+    odd = [Fraction(1, 2 * n + 3) for n in range(60)]
+    high = Fraction(math.floor(LN2 * 2**40), 2**40)
+    middle, low = split_double(LN2 - high)
+    return {
+        "sqrt_half": hexadecimal(math.sqrt(0.5)), "third": ", ".join(map(hexadecimal, special.THIRD)),
+        "log_tail": [hexadecimal(float(Fraction(1, 2 * n + 5))) for n in range(10, -1, -1)],
+        "ln2_wide": [hexadecimal(v) for v in special.LN2],
+        "ln2_parts": [hexadecimal(v) for v in (float(high), middle, low)],
+        "log1pmx_long": _long(odd, 0.1112), "expm1mx_long": _long(factorials, 1.0),
+    }
+
+
+def _long(coefficients: list[Fraction], radius: float) -> list[str]:
+    """A series to a hundred bits, its coefficients pairs, the highest first."""
+    count = terms_needed(coefficients, radius, 100)
+    return [", ".join(map(hexadecimal, split_double(c))) for c in reversed(coefficients[:count])]
+
+

@@ -1,0 +1,323 @@
+"""Row kernels as C11: what is known of a row, what a stage sums, finish and epilogue, as functions of one lane.
+
+The same functions serve short rows, where a lane is a row, and long ones, where a lane is every
+so many classes of one row. A stage first finds its peaks, then sums: no sum moves with its peak.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lossmith.codegen.kernel import Family, Row, Slot, Stage, names_used
+from lossmith.codegen.targets.c_printing import DOUBLE, FLOAT, PAIR, PRINTERS, Arithmetic, identifier, leaf_printer, printed
+from lossmith.derivations.terms import Term, const, is_const, node, replace, var, walk
+
+SHORT = 64  # classes of the rows that are computed side by side
+
+
+class RowWriter:
+    """Writes one entry of a row kernel, which is already restricted to the entry's outputs."""
+
+    def __init__(self, entry: str, kernel: Row, outputs: Sequence[tuple[str, str]]) -> None:
+        self.entry, self.outputs = entry, outputs
+        self.kernel = kernel
+        self.inputs = {kind: [i.name for i in kernel.inputs if i.kind == kind]
+                       for kind in ("row", "scalar", "label", "parameter")}
+        self.class_outputs = [key for key, _ in outputs if key in kernel.epilogue.outputs]
+        self.row_outputs = [key for key, _ in outputs if key in kernel.finish.outputs]
+        self.known = [*self.inputs["scalar"], *self.inputs["parameter"]]
+        for stage in kernel.stages:
+            self.known += [f"{f.name}_{part}" for f in stage.families for part in ("peak", "rest")]
+            self.known += [s.name for s in stage.slots] + [c.name for c in stage.captures]
+            self.known += [let.name for let in stage.after]
+        self.known += [let.name for let in kernel.finish.lets]
+        self.kept = self._kept()
+
+    def _kept(self) -> dict[Term, str]:
+        """The exponentials below a peak that the epilogue reads again: they are computed once."""
+        reads = walk(*(let.term for let in self.kernel.epilogue.lets),
+                     *(self.kernel.epilogue.outputs[name] for name in self.class_outputs))
+        found: dict[Term, str] = {}
+        for stage in self.kernel.stages:
+            for family in stage.families:
+                decay = node("exp_diff", (family.element, var(f"{family.name}_peak")))
+                if decay in reads and len(found) < len(self.class_outputs):
+                    found[decay] = f"decay_of_{family.name}"
+        return found
+
+    # ---- terms
+
+    def terms(self) -> list[Term]:
+        """What is printed beyond the kernel's own terms: what is added to each slot."""
+        return [self._term_of(slot) for stage in self.kernel.stages for slot in stage.slots]
+
+    def _read(self, term: Term) -> Term:
+        return replace(term, {t: var(name) for t, name in self.kept.items()})
+
+    def _text(self, term: Term, a: Arithmetic) -> str:
+        return printed(self._read(term), a)
+
+    def _term_of(self, slot: Slot) -> Term:
+        """What one class adds to a slot: a factor that vanishes wins over one that is infinite."""
+        factor: Term | None = None
+        for power in slot.powers:
+            for word, exponent in (("decay", power.q), ("gap", power.p)):
+                if exponent:
+                    base = var(f"{word}_of_{power.family}")
+                    piece = base if exponent == 1 else node("pow", (base, const(exponent)))
+                    factor = piece if factor is None else node("absorb", (factor, piece))
+        if factor is None:
+            return slot.weight
+        if is_const(slot.weight, 1):
+            return factor
+        fading = any(p.q for p in slot.powers)
+        return node("absorb", (factor, slot.weight) if fading else (slot.weight, factor))
+
+    def element_text(self, element: Term, rows: str, a: Arithmetic, at: str) -> str:
+        """A family's element in a driver's words: `rows` says how the n-th row input is read."""
+        names = self.inputs["row"]
+
+        def leaf(term: Term) -> str:
+            if term.op == "row":
+                return rows.format(names.index(str(term.value)))
+            if term.op == "var":
+                return f"s.{identifier(str(term.value))}[{at}]"
+            return leaf_printer(a)(term)
+
+        return PRINTERS[a].text(element, leaf)
+
+    # ---- functions
+
+    def body(self, a: Arithmetic) -> dict[str, Any]:
+        """The structs and functions of one arithmetic: texts for the template."""
+        stages = [self._stage(stage, n, a) for n, stage in enumerate(self.kernel.stages, 1)]
+        functions = [f for stage in stages for f in stage]
+        functions.append(self._finish(a))
+        if self.class_outputs:
+            functions.append(self._epilogue(a))
+        kind, lanes = a.type, f"[{a.lanes}]"
+        members = [f"int32_t {identifier(y)}{lanes};" for y in self.inputs["label"]]
+        members += [f"{kind} {identifier(name)}{lanes};" for name in self.known] or []
+        sums = [m for stage in self.kernel.stages for m in self._members(stage, a)]
+        return {"known": f"struct known_{self.entry}{a.suffix}", "sums": f"struct sums_{self.entry}{a.suffix}",
+                "members": [*members, f"int32_t sound{lanes};"], "sum_members": sums or ["int nothing;"],
+                "functions": functions}
+
+    def _members(self, stage: Stage, a: Arithmetic) -> list[str]:
+        lanes = f"[{a.lanes}]"
+        count = "float" if a is FLOAT else "double"
+        made = [f"{a.type} peak_of_{f.name}{lanes};" for f in stage.families]
+        made += [f"{count} ties_of_{f.name}{lanes};" for f in stage.families]
+        for name in self._sums(stage):
+            made.append(f"{'pair' if a is PAIR else 'double'} {name}{lanes};")
+            made += [f"double {name}_lost{lanes};"] if a is DOUBLE else []
+        return made
+
+    @staticmethod
+    def _sums(stage: Stage) -> list[str]:
+        return [*(f"below_{f.name}" for f in stage.families), *(f"sum_{s.name}" for s in stage.slots)]
+
+    def _function(self, name: str, a: Arithmetic, takes: Sequence[str], statements: Iterable[str],
+                  terms: Iterable[Term] = ()) -> dict[str, Any]:
+        """A function of one lane; the scalars that its terms read are named first."""
+        used = names_used(map(self._read, terms))
+        lines = [f"const {a.type} {identifier(n)} = s->{identifier(n)}[at];" for n in self.known if n in used]
+        lines += [f"const int32_t {identifier(y)} = s->{identifier(y)}[at];" for y in self.inputs["label"] if y in used]
+        lines += statements
+        whole = " ".join(lines)
+        names = [re.split(r"[ *]+", t)[-1] for t in takes]
+        unused = [f"(void){n};" for n in names if not re.search(rf"\b{n}\b", whole)]
+        return {"name": f"{name}_{self.entry}{a.suffix}", "takes": ", ".join(takes), "statements": [*unused, *lines]}
+
+    def _takes(self, a: Arithmetic, *parts: str) -> list[str]:
+        known, sums = f"struct known_{self.entry}{a.suffix}* s", f"struct sums_{self.entry}{a.suffix}* t"
+        rows = [f"const {a.type} {identifier(n)}" for n in self.inputs["row"]]
+        kept = [f"const {a.type} {identifier(name)}" for name in self.kept.values()]
+        every = {"rows": [*rows, "const int32_t k"], "kept": kept, "known": [known, "const int at", "const int32_t classes"],
+                 "sums": [sums, "const int lane"]}
+        return [text for part in parts for text in every[part]]
+
+    def _stage(self, stage: Stage, n: int, a: Arithmetic) -> list[dict[str, Any]]:
+        families = stage.families
+        elements = [f.element for f in families]
+        look = [f"t->peak_of_{f.name}[lane] = larger{a.suffix}(t->peak_of_{f.name}[lane], {self._text(f.element, a)});"
+                for f in families]
+        extras = [(f, e) for f in families for e in f.extras]
+        lift = [f"{a.type} peak_of_{f.name} = t->peak_of_{f.name}[at];" for f in families]
+        lift += [f"peak_of_{f.name} = larger{a.suffix}(peak_of_{f.name}, {self._text(e, a)});" for f, e in extras]
+        lift += [f"s->{identifier(f.name + '_peak')}[at] = peak_of_{f.name};" for f in families]
+        none = "pair_of(-INFINITY)" if a is PAIR else "-INFINITY"
+        clear = [f"t->peak_of_{f.name}[lane] = {none};" for f in families]
+        clear += [f"t->ties_of_{f.name}[lane] = 0;" for f in families]
+        for name in self._sums(stage):
+            clear.append(f"t->{name}[lane] = {'pair_of(0)' if a is PAIR else '0'};")
+            clear += [f"t->{name}_lost[lane] = 0;"] if a is DOUBLE else []
+        return [
+            self._function(f"clear{n}", a, self._takes(a, "sums"), clear),
+            self._function(f"look{n}", a, self._takes(a, "rows", "kept", "known", "sums"), look, elements),
+            self._function(f"join_peaks{n}", a, [*self._takes(a, "sums"), "const int other"],
+                           [f"t->peak_of_{f.name}[lane] = larger{a.suffix}(t->peak_of_{f.name}[lane], "
+                            f"t->peak_of_{f.name}[other]);" for f in families]),
+            self._function(f"raise{n}", a, self._takes(a, "known", "sums"), lift, [e for _, e in extras]),
+            self._include(stage, n, a),
+            self._function(f"join{n}", a, [*self._takes(a, "sums"), "const int other"], self._join(stage, a)),
+            self._close(stage, n, a),
+            *([self._capture(stage, n, a)] if stage.captures else []),
+        ]
+
+    def _include(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
+        s, lines = a.suffix, []
+        own = {self.kept[d] for d in self.kept}
+        keep = [f"decay_of_{f.name}" for f in stage.families if f"decay_of_{f.name}" in own]
+        lift = "64.0f" if a is FLOAT else "0.0"
+        for f in stage.families:
+            element, peak, name = f"element_of_{f.name}", identifier(f"{f.name}_peak"), f.name
+            lines.append(f"const {a.type} {element} = {self._text(f.element, a)};")
+            lines.append(f"const {a.type} lifted_{name} = exp_diff_lifted{s}({element}, {peak}, {lift});")
+            if f"decay_of_{name}" in own or any(p.q for slot in stage.slots for p in slot.powers if p.family == name):
+                lines.append(f"const {a.type} {identifier('decay_of_' + name)} = lifted_{name}"
+                             f"{' * 0x1p-64f' if a is FLOAT else ''};")
+            if any(p.p for slot in stage.slots for p in slot.powers if p.family == name):
+                lines.append(f"const {a.type} {identifier('gap_of_' + name)} = gap{s}({peak}, {element});")
+            lines += self._tie(name, element, peak, a)
+        own_names = {f"decay_of_{f.name}" for f in stage.families}
+        for slot in stage.slots:
+            lines += self._add(f"sum_{slot.name}", self._text(self._term_of(slot), a), a)
+        lines += [f"*kept_{word} = {identifier(word)};" for word in keep]
+        takes = [t for t in self._takes(a, "rows", "kept", "known", "sums")
+                 if not any(t.endswith(f" {identifier(w)}") for w in own_names)]
+        takes += [f"{a.type}* kept_{word}" for word in keep]
+        terms = [*(f.element for f in stage.families), *(slot.weight for slot in stage.slots),
+                 *(var(f"{f.name}_peak") for f in stage.families)]
+        made = self._function(f"include{n}", a, takes, lines, terms)
+        return {**made, "keeps": keep}
+
+    @staticmethod
+    def _tie(name: str, element: str, peak: str, a: Arithmetic) -> list[str]:
+        lines = []
+        if a is PAIR:
+            lines.append(f"const _Bool tie_{name} = eq_p({element}, {peak});")
+            lines.append(f"t->ties_of_{name}[lane] += tie_{name} ? 1 : 0;")
+            lines += RowWriter._add(f"below_{name}", f"select_p(tie_{name}, pair_of(0), lifted_{name})", a)
+            return lines
+        lines.append(f"t->ties_of_{name}[lane] += select{a.suffix}({element} == {peak}, 1, 0);")
+        lines += RowWriter._add(f"below_{name}", f"select{a.suffix}({element} == {peak}, 0, lifted_{name})", a)
+        return lines
+
+    @staticmethod
+    def _add(name: str, text: str, a: Arithmetic, lane: str = "lane") -> list[str]:
+        """Add to a sum: in double for float, with what is lost for double."""
+        place = f"t->{name}[{lane}]"
+        if a is FLOAT:
+            return [f"{place} += (double)({text});"]
+        if a is PAIR:
+            return [f"{place} = add_p({place}, {text});"]
+        return [f"const double term_{name} = {text}, total_{name} = {place} + term_{name};",
+                f"t->{name}_lost[{lane}] += sum_error_d({place}, term_{name}, total_{name});",
+                f"{place} = total_{name};"]
+
+    def _join(self, stage: Stage, a: Arithmetic) -> list[str]:
+        lines = [f"t->ties_of_{f.name}[lane] += t->ties_of_{f.name}[other];" for f in stage.families]
+        for name in self._sums(stage):
+            lines += self._add(name, f"t->{name}[other]", a)
+            lines += [f"t->{name}_lost[lane] += t->{name}_lost[other];"] if a is DOUBLE else []
+        return lines
+
+    def _close(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
+        lines: list[str] = []
+        for f in stage.families:
+            lines += self._rest(f, a)
+        for slot in stage.slots:
+            lines.append(f"s->{identifier(slot.name)}[at] = {self._total(f'sum_{slot.name}', a)};")
+        lines += self._named_here(stage, a)
+        terms = [*(e for f in stage.families for e in f.extras), *(let.term for let in stage.after)]
+        fresh = {let.name for let in stage.after} | {slot.name for slot in stage.slots}
+        fresh |= {f"{f.name}_rest" for f in stage.families} | {c.name for c in stage.captures}
+        return self._late(f"close{n}", a, self._takes(a, "known", "sums"), lines, terms, fresh)
+
+    def _named_here(self, stage: Stage, a: Arithmetic) -> list[str]:
+        """The lets after a stage, each reading what the stage has just found."""
+        if not stage.after or stage.captures:
+            return []
+        return self._after(stage, a)
+
+    def _after(self, stage: Stage, a: Arithmetic) -> list[str]:
+        own = [*(slot.name for slot in stage.slots), *(f"{f.name}_rest" for f in stage.families),
+               *(c.name for c in stage.captures)]
+        used = names_used([let.term for let in stage.after])
+        lines = [f"const {a.type} {identifier(name)} = s->{identifier(name)}[at];" for name in own if name in used]
+        for let in stage.after:
+            lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
+            lines.append(f"s->{identifier(let.name)}[at] = {identifier(let.name)};")
+        return lines
+
+    def _late(self, name: str, a: Arithmetic, takes: Sequence[str], lines: Sequence[str], terms: Sequence[Term],
+              fresh: set[str]) -> dict[str, Any]:
+        """A function that writes some scalars itself: those are not read at its start."""
+        held = self.known
+        self.known = [k for k in held if k not in fresh]
+        try:
+            return self._function(name, a, takes, lines, terms)
+        finally:
+            self.known = held
+
+    def _total(self, name: str, a: Arithmetic) -> str:
+        place = f"t->{name}[at]"
+        return {FLOAT: f"(float){place}", DOUBLE: f"collapsed({place}, t->{name}_lost[at])", PAIR: place}[a]
+
+    def _rest(self, f: Family, a: Arithmetic) -> list[str]:
+        """The sum of exp(a - peak) over all elements but one that attains the peak; extras are elements too."""
+        s, peak, name = a.suffix, f"s->{identifier(f.name + '_peak')}[at]", f.name
+        lines = []
+        lift = "64.0f" if a is FLOAT else "0.0"
+        for n, extra in enumerate(f.extras):
+            word = f"extra{n}_{name}"
+            tie = f"eq_p({word}, {peak})" if a is PAIR else f"{word} == {peak}"
+            lines.append(f"const {a.type} {word} = {self._text(extra, a)};")
+            lines.append(f"t->ties_of_{name}[at] += {tie} ? 1 : 0;")
+            zero = "pair_of(0)" if a is PAIR else "0"
+            added = self._add(f"below_{name}", f"select{s}({tie}, {zero}, exp_diff_lifted{s}({word}, {peak}, {lift}))", a, "at")
+            lines += ["{", *(f"    {line}" for line in added), "}"]
+        others, place = f"t->ties_of_{name}[at] - 1", f"t->below_{name}[at]"
+        value = {
+            FLOAT: f"(float)({place} * 0x1p-64 + (double)({others}))",
+            DOUBLE: f"rest_of({place}, t->below_{name}_lost[at], {others})",
+            PAIR: f"add_p({place}, pair_of({others}))",
+        }[a]
+        number = f"{peak}.hi" if a is PAIR else peak
+        nan = "pair_of(NAN)" if a is PAIR else "NAN"
+        lines.append(f"s->{identifier(name + '_rest')}[at] = select{s}(({number} == -INFINITY) | "
+                     f"(({number} == INFINITY) & (t->ties_of_{name}[at] > 1)), {nan}, {value});")
+        return lines
+
+    def _capture(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
+        """What is read at a label; k is that label. Lets after the stage follow, which may read it."""
+        lines = [f"s->{identifier(c.name)}[at] = {self._text(c.element, a)};" for c in stage.captures]
+        if stage.after:
+            lines += ["{", *(f"    {line}" for line in self._after(stage, a)), "}"]
+        fresh = {let.name for let in stage.after} | {c.name for c in stage.captures}
+        fresh |= {slot.name for slot in stage.slots} | {f"{f.name}_rest" for f in stage.families}
+        terms = [*(c.element for c in stage.captures), *(let.term for let in stage.after)]
+        made = self._late(f"capture{n}", a, self._takes(a, "rows", "kept", "known"), lines, terms, fresh)
+        return {**made, "label": identifier(stage.captures[0].label)}
+
+    def _finish(self, a: Arithmetic) -> dict[str, Any]:
+        finish = self.kernel.finish
+        lines = []
+        for let in finish.lets:
+            lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
+            lines.append(f"s->{identifier(let.name)}[at] = {identifier(let.name)};")
+        lines += [f"*end{n} = {self._text(finish.outputs[key], a)};" for n, key in enumerate(self.row_outputs)]
+        terms = [*(let.term for let in finish.lets), *finish.outputs.values()]
+        takes = [*self._takes(a, "known"), *(f"{a.type}* end{n}" for n in range(len(self.row_outputs)))]
+        return self._late("finish", a, takes, lines, terms, {let.name for let in finish.lets})
+
+    def _epilogue(self, a: Arithmetic) -> dict[str, Any]:
+        epilogue = self.kernel.epilogue
+        lines = [f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};" for let in epilogue.lets]
+        lines += [f"*out{n} = {self._text(epilogue.outputs[key], a)};" for n, key in enumerate(self.class_outputs)]
+        terms = [*(let.term for let in epilogue.lets), *(epilogue.outputs[key] for key in self.class_outputs)]
+        takes = [*self._takes(a, "rows", "kept", "known"), *(f"{a.type}* out{n}" for n in range(len(self.class_outputs)))]
+        return self._function("epilogue", a, takes, lines, terms)
