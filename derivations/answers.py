@@ -19,7 +19,8 @@ from lossmith.derivations.verdicts import STABLE
 EXCUSED = 16.0  # how many times better than one form near a root two pieces must be
 FINALISTS, WITHIN = 12, 25.0  # single forms that are finished and compared at infinity, and how much dearer they may be
 LUCK, LUCK_PRICE = 1.5, 1.0  # bits near roots, and the price, by which a form that is better only there must win
-RIVALS = 3  # other forms that the answer is compared with where truth would cost too much
+RIVALS = 4  # other forms that the answer is compared with where truth would cost too much
+MINOR = frozenset({"collect"})  # steps that change nothing about where a form fails
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Answer:
 def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Term]]:
     """The best answer in the pool, and other forms to compare it with."""
     good = search.good()
-    rivals = [c.form for c in good[1: 1 + RIVALS]]
+    rivals = _unlike(good)
     root = next(iter(search.pool.values()))
     if good:
         if search.ulp(root) <= search.target and search.price(good[0]) > 0.9 * search.price(root):
@@ -58,6 +59,13 @@ def choose(search: Search, fresh: Judge, edges: Judge) -> tuple[Answer, list[Ter
     if fresh.count and float(fresh.ulps(nearest.term).max()) <= min(STABLE, float(fresh.ulps(pieces.term).max())):
         return nearest, rivals
     return pieces, [c.form for c in split.candidates]
+
+
+def _unlike(good: list[Candidate]) -> list[Term]:
+    """Good forms that other steps lead to than to the best, and than to each other: they fail elsewhere."""
+    ways = {frozenset(m.name for m in c.moves if m.name not in MINOR): c for c in reversed(good)}
+    others = sorted((c for c in ways.values() if c is not good[0]), key=lambda c: c.cost) if good else []
+    return [c.form for c in others[:RIVALS]]
 
 
 def _excused(search: Search, fresh: Judge, edges: Judge) -> Answer | None:

@@ -8,6 +8,7 @@ the worst points known, truth is asked. Bounded by counts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 from lossmith.derivations import points
@@ -15,7 +16,7 @@ from lossmith.derivations.answers import Answer
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.measure import Columns, Judge, apart, constants, satisfying
-from lossmith.derivations.terms import COMPARISONS, Term, leaves, name_of, walk
+from lossmith.derivations.terms import COMPARISONS, Term, const, leaves, make, mul, name_of, walk
 from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, numbers, ordinals
 
 DRAWN = 1500  # points at which forms are compared with each other
@@ -23,15 +24,17 @@ ASKED = 36  # points of a format at which truth is asked, the most suspicious fi
 AT_SEAMS = 24  # of them at seams
 WORST, STEPS = 6, (1, -1, 2, -3, 1 << 8, -(1 << 8), 1 << 16, -(1 << 16))  # places around each of the worst points
 HALVINGS = 64
+BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
+AT_BALANCES = 48  # points there at which truth is asked
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
 
 
-def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequence[Term]) -> Judge:
-    """Points of every format at which `answer` is most likely to be wrong, with their truth."""
+def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequence[Term], attempt: int = 0) -> Judge:
+    """Points of every format at which `answer` is most likely to be wrong, with their truth; others each attempt."""
     found: Judge | None = None
     for fmt in known.fmts:
         arguments = [a for a in known.arguments if a.name in known.env]
-        columns = _suspects(answer.term, rivals, known, arguments, fmt, given)
+        columns = _suspects(answer.term, rivals, known, arguments, fmt, given, attempt)
         part = known.at(columns, fmt) if columns else None
         if part is not None and part.count:
             found = part if found is None else found.joined(part)
@@ -39,12 +42,13 @@ def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequenc
 
 
 def _suspects(term: Term, rivals: Sequence[Term], known: Judge, arguments: Sequence[Argument], fmt: Format,
-              given: Sequence[Term]) -> Columns:
-    drawn = points.scalar_points(arguments, DRAWN, 7, fmt, constants(term), given=given)
-    seams = satisfying(_inside(_at_seams(term, drawn, fmt), arguments), given)
+              given: Sequence[Term], attempt: int) -> Columns:
+    drawn = points.scalar_points(arguments, DRAWN, 7 + attempt, fmt, constants(term), given=given)
+    seams = satisfying(_inside(_at_seams(_comparisons(term), drawn, fmt), arguments), given)
+    balances = satisfying(_inside(_at_seams(_balances(known.definition), drawn, fmt), arguments), given)
     around = satisfying(_inside(_around_worst(term, known, fmt), arguments), given)
     table = [_chosen(term, rivals, columns, fmt, count) for columns, count in (
-        (drawn, ASKED), (seams, AT_SEAMS), (around, ASKED)) if _length(columns)]
+        (drawn, ASKED), (seams, AT_SEAMS), (balances, AT_BALANCES), (around, ASKED)) if _length(columns)]
     return {n: np.concatenate([c[n] for c in table]) for n in drawn} if table else {}
 
 
@@ -60,11 +64,13 @@ def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:
 
 
 def _chosen(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format, count: int) -> Columns:
-    """The points at which the form parts most from what it is compared with, NaN first."""
-    doubt = _doubt(term, rivals, columns, fmt)
-    rows = np.nonzero(doubt > DOUBT)[0]
-    rows = rows[np.argsort(-doubt[rows], kind="stable")]
-    return {n: c[np.sort(_spread(rows, count))] for n, c in columns.items()}
+    """The points at which the form parts most from all that it is compared with, NaN first; and from one of them."""
+    found: set[int] = set()
+    for doubt in _doubts(term, rivals, columns, fmt):
+        rows = np.nonzero(doubt > DOUBT)[0]
+        rows = rows[np.argsort(-doubt[rows], kind="stable")]
+        found.update(_spread(rows, count).tolist())
+    return {n: c[sorted(found)] for n, c in columns.items()}
 
 
 def _spread(rows: Array, count: int) -> Array:
@@ -76,7 +82,8 @@ def _spread(rows: Array, count: int) -> Array:
     return np.concatenate([rows[:half], rest[:: max(1, len(rest) // half)][:half]])
 
 
-def _doubt(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format) -> Doubles:
+def _doubts(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format) -> list[Doubles]:
+    """By how much the form parts from every other, and from some other where there are several."""
     own = Evaluator(columns, fmt)
     shape = (_length(columns),)
     got = np.broadcast_to(own(term), shape)
@@ -85,8 +92,10 @@ def _doubt(term: Term, rivals: Sequence[Term], columns: Columns, fmt: Format) ->
     else:
         others = [np.broadcast_to(own(r), shape) for r in rivals if r is not term]
     doubts = [_parted(got, o, fmt) for o in others]
-    found = np.min(doubts, axis=0) if doubts else np.zeros(shape)
-    return np.where(np.isnan(got), np.inf, found)
+    found = [np.min(doubts, axis=0)] if doubts else [np.zeros(shape)]
+    if len(doubts) > 1:
+        found.append(np.max(doubts, axis=0))
+    return [np.where(np.isnan(got), np.inf, d) for d in found]
 
 
 def _parted(got: Doubles, other: Doubles, fmt: Format) -> Doubles:
@@ -107,9 +116,22 @@ def _around_worst(term: Term, known: Judge, fmt: Format) -> Columns:
     return {n: np.array([p[n] for p in out]) for n in known.env}
 
 
-def _at_seams(term: Term, drawn: Columns, fmt: Format) -> Columns:
-    """Points on both sides of where each comparison in the form changes: bisected between drawn points."""
-    parts = [s for c in walk(term) if c.op in COMPARISONS for s in _seam(c, drawn, fmt)]
+def _comparisons(term: Term) -> list[Term]:
+    return [t for t in walk(term) if t.op in COMPARISONS]
+
+
+def _balances(definition: Term) -> list[Term]:
+    """Where the parts of a sum are as large as each other: with several arguments that may be far from landmarks."""
+    if len({*leaves(definition)}) < 2:
+        return []
+    sums = [t for t in walk(definition) if t.op in ("add", "sub") and t.sort == "scalar"]
+    return [make("lt", make("abs", t.args[0]), mul(const(ratio), make("abs", t.args[1])))
+            for t in sums[-BALANCES:] for ratio in RATIOS]
+
+
+def _at_seams(conditions: Sequence[Term], drawn: Columns, fmt: Format) -> Columns:
+    """Points on both sides of where each condition changes: bisected between drawn points."""
+    parts = [s for c in conditions for s in _seam(c, drawn, fmt)]
     return {n: np.concatenate([p[n] for p in parts]) for n in drawn} if parts else {}
 
 

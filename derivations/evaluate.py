@@ -202,7 +202,7 @@ class Evaluator:
             return self._round(compute(t, args, SIMPLE, lambda v: np.float64(v.numerator / v.denominator),
                                        lambda: np.float64(math.pi)))
         found = compute(t, [(a, np.zeros_like(a)) for a in args], _IN_PAIRS, split, lambda: special.PI)
-        return np.asarray(special.value(found) if isinstance(found, tuple) else found)
+        return self._round(special.value(found) if isinstance(found, tuple) else found)
 
     def _exp_diff(self, t: Term) -> Array:
         return self._exp_diff_of(*self._aligned(t))

@@ -249,8 +249,11 @@ def judge(definition: Term, arguments: tuple[Argument, ...], fmt: Format, count:
 
 
 def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Format, int], seed: int,
-           infinite: bool = False, given: Sequence[Term] = ()) -> Judge:
-    """A judge on drawn points of several formats, so many of each."""
+           infinite: bool = False, given: Sequence[Term] = (), faint: bool = False) -> Judge:
+    """A judge on drawn points of several formats, so many of each.
+
+    faint: points too at which a formula of several arguments is about to vanish or to overflow.
+    """
     fmts = tuple(sorted(counts, key=lambda f: f.precision))
     used = {name_of(t) for t in leaves(definition)} | set(relations.names_in(given))
     chosen = [a for a in arguments if a.name in used] or list(arguments)
@@ -260,7 +263,8 @@ def judges(definition: Term, arguments: tuple[Argument, ...], counts: Mapping[Fo
         part = _on(definition, arguments, _distinct(columns), fmt, fmts)
         if not infinite:
             # With several arguments a faint value hides what a better form is worth near the roots.
-            for level in (0.0, FAINT * fmt.smallest, fmt.tiny, fmt.largest / 2) if len(chosen) == 1 else (0.0,):
+            levels = (0.0, FAINT * fmt.smallest, fmt.tiny, fmt.largest / 2) if faint or len(chosen) == 1 else (0.0,)
+            for level in levels:
                 more = _crossings(part, chosen, fmt, given, level)
                 part = part.joined(part.at(more, fmt)) if more else part
         parts.append(part)

@@ -32,6 +32,7 @@ from lossmith.derivations.terms import (
 # What is done in pairs, and what may take a pair as its argument and give a number.
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "abs", "sqrt", "log", "log1p", "pow"})
 OUTERMOST = frozenset({"exp", "expm1", "log", "log1p"})
+LOGARITHMS = frozenset({"log", "log1p"})
 EXACT = frozenset({"neg", "abs"})
 LARGEST_POWER, MOST_NODES, MOST_LEAVES = 8, 30, 6
 
@@ -147,10 +148,14 @@ def compute(term: Term, args: Sequence[Any], operations: Mapping[str, Callable[.
     return done[formula(term).id]
 
 
-def doubled(term: Term, everything: bool, kept: Callable[[Term], bool] = lambda t: False) -> Term:
-    """The term with its exponentials and logarithms of arithmetic in twice the digits; with all arithmetic, too.
+WAYS = (OUTERMOST, LOGARITHMS, OUTERMOST | ARITHMETIC)  # which operations may begin a part in twice the digits
 
-    kept: choices whose first form stays as it is.
+
+def doubled(term: Term, begin: frozenset[str], kept: Callable[[Term], bool] = lambda t: False) -> Term:
+    """The term in twice the digits from those of its operations that may `begin` such a part.
+
+    Exponentials and logarithms of arithmetic are what gains; logarithms alone leave their value as one
+    number, which other parts of the term may share. kept: choices whose first form stays as it is.
     """
     done: dict[int, Term] = {}
 
@@ -159,7 +164,7 @@ def doubled(term: Term, everything: bool, kept: Callable[[Term], bool] = lambda 
         if found is None and kept(t):
             found = done[t.id] = rebuild(t, (*t.args[:2], go(t.args[2])))
         if found is None:
-            made = wrap(t) if t.op in OUTERMOST or (everything and t.op in ARITHMETIC) else t
+            made = wrap(t) if t.op in begin else t
             args = tuple(go(a) for a in made.args)
             found = done[t.id] = node("precise", args, made.value) if made.op == "precise" else rebuild(made, args)
         return found

@@ -38,6 +38,7 @@ CORNERS = 16  # corners of the domains at which it is asked whether a formula ha
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
+SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
 REFUSED = "another form was refused by a check"
 
 
@@ -61,7 +62,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     sight = draw.points(POINTS, 1)
     if not any(True for _ in leaves(definition)) or not sight.count:
         return _as_given(definition, arguments, order, sight)
-    sight, fresh = _some(sight), _some(draw.points(FRESH, 2))
+    sight, fresh = _some(sight), _some(draw.points(FRESH, 2, faint=True))
     edges = draw.points(FRESH // 4, 3, infinite=True)
     search = Search(definition, sight, arguments, budget, target)
     search.admit(definition, ())
@@ -127,9 +128,10 @@ class _Drawing:
         self.definition, self.arguments, self.given = definition, arguments, given
         self.fmts = [FORMATS[d] for d in dtypes]
 
-    def points(self, count: int, seed: int, infinite: bool = False) -> Judge:
+    def points(self, count: int, seed: int, infinite: bool = False, faint: bool = False) -> Judge:
         each = count if len(self.fmts) == 1 else int(SHARE * count)
-        return judges(self.definition, self.arguments, dict.fromkeys(self.fmts, each), seed, infinite, self.given)
+        counts = dict.fromkeys(self.fmts, each)
+        return judges(self.definition, self.arguments, counts, seed, infinite, self.given, faint)
 
 
 def _some(whole: Judge) -> Judge:
@@ -148,8 +150,8 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     """The answer that holds on the fresh points too, and on those that were looked for because of it."""
     search.run()
     answer, rivals = choose(search, fresh, edges)
-    for _ in range(REPAIRS):
-        fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given)))
+    for attempt in range(REPAIRS):
+        fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given, attempt)))
         failed = _failures(answer, fresh, search.target)
         if not failed or search.budget.late():
             break
@@ -157,10 +159,23 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         search.run()
         answer, rivals = choose(search, fresh, edges)
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
-        other, rivals = choose(search, fresh, edges)
-        fresh = fresh.joined(_some(climbed(other, rivals, fresh, given)))
+        other, fresh = _among(search, fresh, edges, given)
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
     return beside_roots(answer, fresh), fresh
+
+
+def _among(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term]) -> tuple[Answer, Judge]:
+    """The answer among the forms that there are, chosen again at the points at which it fails."""
+    answer, rivals = choose(search, fresh, edges)
+    for attempt in range(REPAIRS):
+        fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given, attempt)))
+        failed = _failures(answer, fresh, search.target)
+        if not failed or search.budget.late():
+            break
+        search.extend(fresh.select(failed))
+        search.excuse(fully=True)
+        answer, rivals = choose(search, fresh, edges)
+    return answer, fresh
 
 
 def _harmed(answer: Answer, root: Answer, other: Judge, search: Search) -> list[int]:
@@ -180,8 +195,11 @@ def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
     """Fresh points at which the answer is off by more than the target and more than their conditioning."""
     errors, limit = fresh.ulps(answer.term), max(target, answer.ulp)
     suspects = np.nonzero(errors > limit)[0]
-    worst_first = suspects[np.argsort(-errors[suspects], kind="stable")][:60].tolist()
-    return [i for i in worst_first if errors[i] > limit * fresh.excused(i)][:40]
+    order = suspects[np.argsort(-errors[suspects], kind="stable")]
+    rest = order[SUSPECTS:]
+    # The worst may all be near one root, which excuses them: the rest is looked at too, at even distances.
+    tried = [*order[:SUSPECTS].tolist(), *rest[:: max(1, len(rest) // SUSPECTS)][:SUSPECTS].tolist()]
+    return [i for i in tried if errors[i] > limit * fresh.excused(i)][:40]
 
 
 def _defined(answer: Answer, tried: Sequence[Judge]) -> Answer:

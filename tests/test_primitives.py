@@ -17,7 +17,7 @@ from lossmith.derivations.calculus import derivative
 from lossmith.derivations.domains import parse_domain
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.precise import doubled, spelled, template, unwrapped, wrap
+from lossmith.derivations.precise import OUTERMOST, doubled, spelled, template, unwrapped, wrap
 from lossmith.derivations.terms import (
     FUNCTIONS,
     ONE,
@@ -223,7 +223,7 @@ def test_what_twice_the_digits_would_not_change_stays():
 def test_functions_within_are_leaves_and_numbers_are_not():
     made = wrap(add(mul(make("sin", x), y), const("0.1")))
     assert made.args == (make("sin", x), y) and template(made.value).op == "add"
-    both = doubled(add(make("exp", mul(x, y)), make("sin", make("log", mul(x, y)))), False)
+    both = doubled(add(make("exp", mul(x, y)), make("sin", make("log", mul(x, y)))), OUTERMOST)
     assert [a.op for a in both.args] == ["precise", "sin"] and both.args[1].args[0].op == "precise"
 
 
