@@ -20,7 +20,7 @@ Bindings = Mapping[str, Term]
 Signed = tuple[int, Term]  # +1: a summand or a factor; -1: subtracted, or in the denominator
 CONSTANTS = frozenset("nmk")
 WIDE = 10  # sums and products of more parts than this are left alone
-GROWN = 40  # a result may be this much larger than three times what it replaces
+GROWN = 40  # a result may be this much larger than three times what it replaces, or as much as its rule is long
 REMEMBERED = 50_000  # nodes whose rewrites are kept
 SUMS, PRODUCTS = frozenset({"add", "sub"}), frozenset({"mul", "div"})
 
@@ -336,7 +336,7 @@ class Index(dict[str, list[Rewriting]]):
             found = self.known[t.id] = [
                 (rule, result, tuple(fill(c, bound) for c in rule.conditions))
                 for rule in self.get(heads(t.op), ()) for result, bound in at_root(rule, t)
-                if result is not t and result.size <= 3 * t.size + GROWN
+                if result is not t and result.size <= 3 * t.size + max(GROWN, rule.replacement.size)
             ]
         return found
 

@@ -35,7 +35,8 @@ from lossmith.derivations.terms import ONE, TWO, ZERO, Term, is_const, make, num
 
 RECOGNITIONS = (
     "log-of-exp", "exp-of-log", "logistic", "sigmoid-decay", "logistic-ratio", "logistic-slope", "logistic-numerator",
-    "softmax-of-two", "complement", "log-sigmoid", "log-sigmoid-ratio", "log1p-sigmoid", "softplus-log", "softplus", "logaddexp",
+    "softmax-of-two", "complement", "log-sigmoid", "log-sigmoid-ratio", "log1p-sigmoid", "softplus-log", "softplus",
+    "logaddexp",
     "logaddexp-less", "exp-minus-softplus", "exp-softplus", "exp-product", "exp-quotient", "softplus-reflected",
     "softplus-odd",
     "sigmoid-power", "logistic-variance", "one-less-tanh", "one-plus-tanh", "sech-square", "cancel-factor",

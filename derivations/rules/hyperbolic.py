@@ -98,14 +98,14 @@ RULES = family(
     rule("sinh-difference", "sinh(a) - sinh(b)", "2*(cosh([(a + b)/2])*sinh([(a - b)/2]))",
          words="near a = b the two cancel; the product does not",
          because=r"\sinh a-\sinh b=2\cosh\tfrac{a+b}2\sinh\tfrac{a-b}2"),
-    rule("cosh-difference-by-nearness", "cosh(a) - cosh(b)",
-         "where(abs(abs(a) - abs(b)) > 1, cosh(a) - cosh(b), "
-         "absorb(sinh(abs(a) - abs(b)), sinh(abs(b))) + absorb(2*sinh((abs(a) - abs(b))/2)**2, cosh(b)))",
-         words="where the two are near through their distance, which is exact there; else as they stand",
-         because=r"\cosh(b+d)-\cosh b = \sinh d\,\sinh b + 2\sinh^2\tfrac d2\cosh b"),
-    rule("sinh-difference-by-nearness", "sinh(a) - sinh(b)",
-         "where(abs(a - b) > 1, sinh(a) - sinh(b), "
-         "absorb(sinh(a - b), cosh(b)) + absorb(2*sinh((a - b)/2)**2, sinh(b)))",
-         words="where the two are near through their distance, which is exact there; else as they stand",
-         because=r"\sinh(b+d)-\sinh b = \sinh d\,\cosh b + 2\sinh^2\tfrac d2\sinh b"),
+    rule("cosh-difference-by-size", "cosh(a) - cosh(b)",
+         "sign(abs(a) - abs(b))*(absorb(expm1(-abs(abs(a) - abs(b)))*expm1(-(abs(a) + abs(b))), "
+         "exp(max(abs(a), abs(b))/2))/2*exp(max(abs(a), abs(b))/2))",
+         words="the larger exponential taken out, in two halves: what is left are factors that do not cancel",
+         because=r"\cosh m-\cosh l = \tfrac12 e^{m}(1-e^{l-m})(1-e^{-l-m})"),
+    rule("sinh-difference-by-size", "sinh(a) - sinh(b)",
+         "sign(a - b)*absorb(-expm1(-abs(a - b)), "
+         "exp(max(a, b)/2)/2*exp(max(a, b)/2) + exp(-min(a, b)/2)/2*exp(-min(a, b)/2))",
+         words="the distance taken out, the rest is a sum of one sign",
+         because=r"\sinh m-\sinh l = \tfrac12(1-e^{l-m})(e^{m}+e^{-l})"),
 )
