@@ -23,7 +23,7 @@ from lossmith.derivations.ulp import FORMATS, Doubles, Format, ulp_of
 
 import lossmith as lm
 
-os.environ["LOSSMITH_CACHE"] = "off"  # what is timed is the search
+os.environ["LOSSMITH_NO_CACHE"] = "1"  # what is timed is the search
 LOADED = (derive, _printer)  # once, before the workers part: an import is no part of a search
 TARGET = 16.0  # ulp: what counts as solved
 Function = Callable[[fp.Columns], Doubles]

@@ -2,7 +2,7 @@
 
 The folder is opened once and what is done in it goes through that handle, so nobody can put another
 in its place between the look and the use. Where it cannot be private there is none: nothing is kept.
-`LOSSMITH_CACHE` names the folder that holds them all; `off` (or 0) keeps nothing.
+`LOSSMITH_CACHE` names the folder that holds them all; with `LOSSMITH_NO_CACHE=1` nothing is kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-VARIABLE = "LOSSMITH_CACHE"
-OFF = frozenset({"off", "0", "no", "none"})
+VARIABLE, OFF = "LOSSMITH_CACHE", "LOSSMITH_NO_CACHE"
 PARTIAL = ".partial-"
 ABANDONED = 3600.0  # seconds after which what a run left half-written is taken away
 LARGEST = 64 << 20  # bytes that an entry may have
@@ -36,7 +35,7 @@ class Facts:
 def base() -> Path | None:
     """The folder of all that lossmith keeps; None where nothing is to be kept."""
     named = os.environ.get(VARIABLE, "").strip()
-    if named.lower() in OFF or not hasattr(os, "getuid"):
+    if os.environ.get(OFF, "") not in ("", "0") or not hasattr(os, "getuid"):
         return None
     if named:
         return Path(named).expanduser().absolute()
@@ -111,7 +110,7 @@ class Folder:
         """Where the folder is, how much it holds, and why it is not used where it is not."""
         path = self.path()
         if path is None:
-            return Facts("", 0, 0, f"off ({VARIABLE})" if os.environ.get(VARIABLE) else "off: there is no home for it")
+            return Facts("", 0, 0, f"off ({OFF})" if os.environ.get(OFF) else "off: there is no home for it")
         try:
             with self._opened() as folder:
                 if folder is None:

@@ -11,7 +11,7 @@ from lossmith.errors import EXIT_WELL
 KINDS = {
     "derivations": "stable forms found before",
     "files": "kernels written before",
-    "compiled": "kernels compiled for this machine",
+    "c": "kernels compiled for this machine",
     "host": "CUDA kernels built for the CPU",
 }
 

@@ -24,6 +24,7 @@ ANSWERS: dict[object, Derivation] = {}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache that takes what is found, even while sources are being edited."""
     monkeypatch.setenv(private.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv(private.OFF, raising=False)
     monkeypatch.setattr(kept, "_STARTED", float("inf"))
     yield tmp_path / "cache" / "derivations"
 
@@ -95,7 +96,7 @@ def test_a_search_that_the_clock_stopped_is_not_kept(folder: Path, searches: lis
 
 
 def test_switched_off_nothing_is_kept(folder: Path, searches: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(private.VARIABLE, "off")
+    monkeypatch.setenv(private.OFF, "1")
     asked()
     asked()
     assert searches == ["", ""]
@@ -209,6 +210,7 @@ def test_a_place_that_cannot_be_written_to_is_no_trouble(searches: list[str], tm
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(private.VARIABLE, str(tmp_path / "file" / "below"))
+    monkeypatch.delenv(private.OFF, raising=False)
     assert asked() == asked()
     assert len(searches) == 2
 
@@ -219,7 +221,7 @@ def test_two_processes_at_once_leave_one_whole_entry(tmp_path: Path) -> None:
               "for _ in range(200):\n"
               "    f.write('one', sys.argv[1].encode() * 5000)\n"
               "    assert len(set(f.read('one'))) == 1\n")
-    environment = {**os.environ, private.VARIABLE: str(tmp_path)}
+    environment = {**os.environ, private.VARIABLE: str(tmp_path), private.OFF: ""}
     runs = [subprocess.Popen([sys.executable, "-c", script, mark], env=environment) for mark in "ab"]
     assert [r.wait(60) for r in runs] == [0, 0]
     assert [p.name for p in (tmp_path / "derivations").iterdir()] == ["one"]
@@ -227,6 +229,7 @@ def test_two_processes_at_once_leave_one_whole_entry(tmp_path: Path) -> None:
 
 def test_the_oldest_entries_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(private.VARIABLE, str(tmp_path))
+    monkeypatch.delenv(private.OFF, raising=False)
     folder = private.Folder("some", 3)
     for age, name in enumerate("edcba"):
         folder.write(name, b"x")
@@ -241,7 +244,7 @@ def test_numbers_survive_to_the_last_bit(value: float) -> None:
 
 
 def test_the_command_shows_and_clears(command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    where = {private.VARIABLE: str(tmp_path / "cache")}
+    where = {private.VARIABLE: str(tmp_path / "cache"), private.OFF: ""}
     (tmp_path / "cache" / "derivations").mkdir(parents=True)
     (tmp_path / "cache" / "derivations").chmod(0o700)
     (tmp_path / "cache" / "derivations" / "one.json").write_text("x" * 1500)
@@ -250,4 +253,4 @@ def test_the_command_shows_and_clears(command: Callable[..., subprocess.Complete
     assert "1 entries, 1.5 kB" in command("doctor", **where).stdout
     assert command("cache", "--clear", **where).stdout == "1 entries removed\n"
     assert list((tmp_path / "cache" / "derivations").iterdir()) == []
-    assert "off" in command("cache", **{private.VARIABLE: "off"}).stdout
+    assert "off" in command("cache", **{private.OFF: "1"}).stdout
