@@ -349,6 +349,14 @@ def binet_slope(a: Anchored) -> Anchored:
     return _of_positive(a, binet_slope_ball)
 
 
+def binet_gap(a: Anchored, b: Anchored) -> Anchored:
+    return sub(binet(add(a, b)), binet(a))
+
+
+def lgamma1p(a: Anchored) -> Anchored:
+    return lgamma(add(ONE, a))
+
+
 def _of_positive(a: Anchored, ball: Callable[[Ball], Ball]) -> Anchored:
     """A function that falls from infinity at 0 to 0."""
     if a.kind != 0 or not a.ball > 0:
@@ -543,6 +551,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "digamma": _function("digamma", INF, NAN),
     "sigmoid": sigmoid, "softplus": softplus, "logaddexp": logaddexp, "xlogy": xlogy, "log1pmx": log1pmx,
     "expm1mx": expm1mx, "binet": binet, "binet_slope": binet_slope, "erfcx_rest": erfcx_rest,
+    "binet_gap": binet_gap, "lgamma1p": lgamma1p,
     "clip": clip, "clip_through": clip, "absorb": absorb, "gap": gap, "exp_diff": exp_diff,
     "lt": _less, "gt": lambda a, b: _less(b, a), "le": lambda a, b: negation(_less(b, a)),
     "ge": lambda a, b: negation(_less(a, b)), "eq": _equal, "ne": lambda a, b: negation(_equal(a, b)),

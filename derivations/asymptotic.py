@@ -22,7 +22,7 @@ from lossmith.derivations.terms import HALF, ONE, PI, TWO, ZERO, Term, const, is
 GAMMAS = frozenset({"lgamma", "digamma"})
 LOGARITHMS = frozenset({"log", "log1p"})
 LINEAR = frozenset({"add", "sub", "mul", "div", "neg", "pow"})
-MOST_FUNCTIONS, MOST_BASES, MOST_FORMS, MOST_PARTS = 6, 9, 6, 12
+MOST_FUNCTIONS, MOST_BASES, MOST_GROUPINGS, MOST_PARTS, MOST_PAIRS = 6, 9, 2, 12, 2
 NUMBER: Monomial = ()
 ROOT_PI = make("sqrt", PI)
 
@@ -34,6 +34,7 @@ class _Sum:
     logs: dict[Term, Poly] = field(default_factory=dict)
     rational: Term = ZERO
     rest: Term = ZERO
+    further: tuple[Poly, ...] = ()  # weights that may stand for others, besides those of the logarithms
 
     def log(self, of: Term, weight: Poly) -> None:
         """Add weight * log(of), by the factors of what it is of."""
@@ -61,12 +62,40 @@ def stirling_forms(term: Term) -> Iterator[Term]:
     if len(places) != 1:
         return
     place = places[0]
-    for steps in (False, True):
-        whole = _decomposed(place, steps)
-        if whole is None or (steps and all(not _step(a) for a in walk(place) if a.op in GAMMAS)):
-            continue
-        for form in itertools.islice(_groupings(whole), MOST_FORMS):
+    for way in _ways(place):
+        whole = _decomposed(place, way)
+        for form in _groupings(whole, 1 if way.pair else MOST_GROUPINGS) if whole is not None else ():
             yield terms.replace(term, {place: form})
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How functions are taken: gamma(u + 1) as u gamma(u); of those in `pair` only, as one difference."""
+
+    steps: bool = False
+    pair: tuple[Term, ...] = ()
+
+
+def _ways(place: Term) -> Iterator[_Ways]:
+    yield _Ways()
+    if any(_step(a) for a in walk(place) if a.op in GAMMAS):
+        yield _Ways(steps=True)
+    weights: dict[Term, Poly] = {}
+    for m, c in canon(place).items():
+        for atom, e in m:
+            if atom.op == "lgamma" and e == 1:
+                rest = tuple(x for x in m if x[0] is not atom)
+                weights[atom] = plus(weights.get(atom, {}), {rest: c})
+    ranked = sorted(weights, key=lambda a: a.key)
+    pairs = [(a, b) for a in ranked for b in ranked if a is not b and not plus(weights[a], weights[b])
+             and 0 < len(_apart(a, b)) < len(canon(a.args[0]))]
+    for pair in pairs[:MOST_PAIRS]:
+        yield _Ways(pair=pair)
+
+
+def _apart(a: Term, b: Term) -> Poly:
+    """The difference of two arguments."""
+    return plus(canon(a.args[0]), canon(b.args[0]), -1)
 
 
 def _sums(term: Term, functions: frozenset[str]) -> list[Term]:
@@ -107,8 +136,12 @@ def _step(function: Term) -> bool:
     return len(p) > 1 and p.get(NUMBER) == 1
 
 
-def _decomposed(place: Term, steps: bool) -> _Sum | None:
-    """A sum by its logarithms; None where it is no weighted sum of them. steps: gamma(u + 1) as u gamma(u)."""
+def _less_one(of: Term) -> Poly:
+    return plus(canon(of), {NUMBER: Fraction(-1)})
+
+
+def _decomposed(place: Term, way: _Ways) -> _Sum | None:
+    """A sum by its logarithms; None where it is no weighted sum of them."""
     found, functions = _Sum(), 0
     by_atom: dict[Term, Poly] = {}
     for m, c in canon(place).items():
@@ -122,19 +155,26 @@ def _decomposed(place: Term, steps: bool) -> _Sum | None:
             by_atom[of[0][0]] = plus(by_atom.get(of[0][0], {}), {rest: c})
     for atom in sorted(by_atom, key=lambda a: a.key):
         functions += atom.op in GAMMAS
-        _put(found, atom, by_atom[atom], steps)
+        _put(found, atom, by_atom[atom], way)
     found.logs = {b: w for b, w in found.logs.items() if w}
     return found if 0 < functions <= MOST_FUNCTIONS and len(found.logs) <= MOST_BASES else None
 
 
-def _put(found: _Sum, atom: Term, weight: Poly, steps: bool) -> None:
+def _put(found: _Sum, atom: Term, weight: Poly, way: _Ways) -> None:
     of = atom.args[0]
+    if atom.op in LOGARITHMS and way.pair:  # the difference of the pair is a small thing of its own
+        found.rest = build("add", found.rest, build("mul", write(weight), atom))
+        return
     if atom.op in LOGARITHMS:
         found.log(build("add", ONE, of) if atom.op == "log1p" else of, weight)
         return
     factor = write(weight)
-    if steps and _step(atom):
-        of = write(plus(canon(of), {NUMBER: Fraction(-1)}))
+    if way.pair and atom not in way.pair:
+        kept = make("lgamma1p", write(plus(canon(of), {NUMBER: Fraction(-1)}))) if _step(atom) else atom
+        found.rest = build("add", found.rest, build("mul", factor, kept))
+        return
+    if way.steps and _step(atom):
+        of = write(_less_one(of))
         if atom.op == "lgamma":
             found.log(of, weight)
         else:
@@ -147,7 +187,14 @@ def _put(found: _Sum, atom: Term, weight: Poly, steps: bool) -> None:
     found.log(of, times(weight, plus(canon(of), {NUMBER: Fraction(-1, 2)})))
     found.log(build("mul", TWO, PI), {m: c / 2 for m, c in weight.items()})
     found.rational = build("sub", found.rational, build("mul", factor, of))
-    found.rest = build("add", found.rest, build("mul", factor, make("binet", of)))
+    if not way.pair:
+        found.rest = build("add", found.rest, build("mul", factor, make("binet", of)))
+    elif atom is way.pair[0]:
+        lower = way.pair[1].args[0]
+        apart = _apart(*way.pair)
+        found.further = ({m: c for m, c in apart.items() if m != NUMBER},)
+        gap = node("binet_gap", (lower, write(apart)))
+        found.rest = build("add", found.rest, build("mul", factor, gap))
 
 
 # --- logarithms by their weights -------------------------------------------------------------------
@@ -155,22 +202,27 @@ def _put(found: _Sum, atom: Term, weight: Poly, steps: bool) -> None:
 Powers = dict[Term, Fraction]
 
 
-def _groupings(whole: _Sum) -> Iterator[Term]:
-    """The sum with its logarithms grouped by a basis of their weights: every choice of one."""
+def _groupings(whole: _Sum, bases: int) -> list[Term]:
+    """The sum with its logarithms grouped by a basis of their weights: those with the most quotients first."""
     parts = {b: {m: c for m, c in w.items() if m != NUMBER} for b, w in whole.logs.items()}
     directions: list[Poly] = []
-    for p in parts.values():
+    for p in (*parts.values(), *whole.further):
         if p and all(_multiple(p, d) is None for d in directions):
             directions.append(p)
+    numbers = {b: w[NUMBER] for b, w in whole.logs.items() if NUMBER in w}
+    found: list[tuple[int, bool, int, list[Term]]] = []
     for basis in _bases(directions):
         groups: list[tuple[Poly, Powers]] = [(b, {}) for b in basis]
         for base, p in parts.items():
             for (_, powers), c in zip(groups, _coordinates(p, basis) or (), strict=True):
                 if c:
                     powers[base] = c
-        numbers = {b: w[NUMBER] for b, w in whole.logs.items() if NUMBER in w}
-        for near in (True, False):
-            yield _joined(whole, groups, numbers, near)
+        single = sum(min(powers.values(), default=Fraction(1)) > 0 or max(powers.values()) < 0 for _, powers in groups)
+        (bent, left), (straight, linear) = (_joined(whole, groups, numbers, near) for near in (True, False))
+        forms = [bent, straight] if left is ZERO else [straight] if is_const(linear) else [straight, bent]
+        found.append((single, left is not ZERO, bent.size, forms))
+    ranked = sorted(found, key=lambda x: x[:3])[:bases]
+    return list(dict.fromkeys(form for *_, forms in ranked for form in forms))
 
 
 def _multiple(p: Poly, d: Poly) -> Fraction | None:
@@ -188,7 +240,7 @@ def _bases(directions: Sequence[Poly]) -> Iterator[Sequence[Poly]]:
         found = [b for b in itertools.combinations(ranked, count)
                  if _independent(b) and all(_coordinates(d, b) is not None for d in ranked)]
         if found:
-            yield from (tuple(_positive(d) for d in b) for b in found[:3])
+            yield from (tuple(_positive(d) for d in b) for b in found[:6])
             return
 
 
@@ -221,8 +273,12 @@ def _coordinates(p: Poly, basis: Sequence[Poly]) -> list[Fraction] | None:
     return None if any(r[-1] for r in rows[done:]) else [r[-1] for r in rows[:done]]
 
 
-def _joined(whole: _Sum, groups: Sequence[tuple[Poly, Powers]], numbers: Powers, near: bool) -> Term:
-    """The sum again. near: each logarithm of a quotient near 1 without its linear part, which joins the rational."""
+def _joined(whole: _Sum, groups: Sequence[tuple[Poly, Powers]], numbers: Powers,
+            near: bool) -> tuple[Term, Term]:
+    """The sum again, and what is rational in it.
+
+    near: each logarithm of a quotient near 1 without its linear part, which joins the rational.
+    """
     total, rational = ZERO, whole.rational
     for weight, powers in groups:
         scale, top, bottom = _quotient(powers)
@@ -237,7 +293,8 @@ def _joined(whole: _Sum, groups: Sequence[tuple[Poly, Powers]], numbers: Powers,
         scale, top, bottom = _quotient(numbers)
         way = _way(top, bottom)
         total = build("add", total, build("mul", const(scale * way.sign), way.log()))
-    return build("add", build("add", _simple(rational), total), whole.rest)
+    rational = _simple(rational)
+    return build("add", build("add", rational, total), whole.rest), rational
 
 
 @dataclass(frozen=True)
@@ -258,9 +315,10 @@ class _Way:
     def bend(self) -> Term:
         """The logarithm less the gap: near 1 as such, elsewhere as a difference."""
         assert self.gap is not None
-        near = make("log1pmx", self.gap)
         if self.plain:
-            return near
+            return make("log1pmx", self.gap)
+        apart = make("precise", write(plus(canon(self.top), canon(self.bottom), -1)))
+        near = make("log1pmx", build("div", apart, self.bottom))
         return make("where", node("lt", (make("abs", self.gap), HALF)), near, build("sub", self.log(), self.gap))
 
 

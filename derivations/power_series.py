@@ -128,6 +128,8 @@ MEANING: Mapping[str, Callable[..., Term]] = {
     "binet": lambda a: sub(add(sub(make("lgamma", a), mul(sub(a, HALF), make("log", a))), a),
                            mul(HALF, make("log", mul(TWO, PI)))),
     "binet_slope": lambda a: sub(sub(make("log", a), make("digamma", a)), div(HALF, a)),
+    "binet_gap": lambda a, b: sub(MEANING["binet"](add(a, b)), MEANING["binet"](a)),
+    "lgamma1p": lambda a: make("lgamma", add(ONE, a)),
     "gamma": lambda a: _exp(make("lgamma", a)),
     "sqrt": lambda a: node("pow", (a, HALF)), "pow": _power,
     "abs": lambda a: node("where", (make("ge", a, ZERO), a, neg(a))),

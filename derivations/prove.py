@@ -235,6 +235,7 @@ def _named(op: str, args: list[Any]) -> Any:
         "erfcx": lambda: sp.exp(a**2) * sp.erfc(a),
         "erfcx_rest": lambda: 1 / sp.sqrt(sp.pi) - a * sp.exp(a**2) * sp.erfc(a),
         "binet": lambda: sp.loggamma(a) - (a - sp.Rational(1, 2)) * sp.log(a) + a - sp.log(2 * sp.pi) / 2,
+        "lgamma1p": lambda: sp.loggamma(1 + a),
         "binet_slope": lambda: sp.log(a) - sp.digamma(a) - 1 / (2 * a),
         "clip": lambda: sp.Min(sp.Max(a, b), c), "clip_through": lambda: sp.Min(sp.Max(a, b), c),
         "absorb": lambda: a * b, "gap": lambda: a - b, "exp_diff": lambda: sp.exp(a - b),

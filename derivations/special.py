@@ -44,6 +44,7 @@ DIGAMMA_TAIL = Table(tables.digamma_tail, 0, Fraction(1, 3))  # in 6 / x - 1
 ERFCX_REST = Table(tables.erfcx_rest_scaled, -1, 1)  # in (x - 4) / (x + 4)
 ERFCX_REST_LOW = Low(ERFCX_REST, 1)
 BINET = Table(tables.binet, 0, 2)  # in 1 / x - 1
+BINET_LONG = Table(tables.binet, 0, 2, 68)  # its slope is as good at the ends
 BINET_LOW = Low(BINET, 1)
 BINET_SMALL = Table(tables.lgamma_beside, 0, 0.5)  # in 4 x - 1
 BINET_SMALL_LOW = Low(BINET_SMALL, 1)
@@ -516,6 +517,38 @@ def binet(a: Array) -> Array:
     return np.where(a < 0, np.nan, found)
 
 
+def binet_gap(a: Array, b: Array) -> Array:
+    """binet(a + b) - binet(a): from 1/2 on the divided difference of its polynomial, below it one step further up."""
+    small = np.minimum(a, a + b) < 0.5
+    x = np.where(small, 1 + a, a)
+    t, z = 1 / (x + b) - 1, 1 / x - 1
+    high, slope = 0 * t, 0 * t
+    for coefficient in BINET_LONG:
+        slope = slope * t + high
+        high = high * z + coefficient
+    value = high + (1 + t) * slope
+    found = -(b / x) * (value / (x + b))
+    y = np.where(small, a + b, 1.0)
+    near = np.log1p(np.where(small & (np.abs(b) < a / 2), -b / y / (1 + a), 0.0))
+    far = (np.log(np.where(small, a, 1.0)) - np.log(y)) + np.log1p(np.where(small, b / (1 + a), 0.0))
+    step = b * np.log1p(1 / y) + (a + 0.5) * np.where(np.abs(b) < a / 2, near, far)
+    found = np.where(small, found + step, found)
+    apart = b > 8 + 8 * a
+    return np.where(apart, binet(np.where(apart, a + b, 1.0)) - binet(a), found) if some(apart) else found
+
+
+def lgamma1p(a: Array) -> Array:
+    """log |gamma(1 + a)|."""
+    s, low = two_sum(a, 1.0)
+    found = lgamma(s) + np.where((a > 1) & (a < 1e15), low * np.log(np.clip(s, 1.0, None)), 0.0)
+    r = np.clip(a - 1, -0.5, 0.5)
+    high, low = ended(LGAMMA_TWO, LGAMMA_TWO_LOW, 2 * r)
+    found = np.where((a > 0.5) & (a < 1.5), r * high + r * low, found)
+    r = np.clip(a, -0.5, 0.5)
+    high, low = ended(LGAMMA_ONE, LGAMMA_ONE_LOW, 2 * r)
+    return np.where((a >= -0.5) & (a <= 0.5), r * high + r * low, found)
+
+
 def binet_slope(a: Array) -> Array:
     """log(a) - digamma(a) - 1 / (2 a): from 1/2 on p(1 / a) / a^2, below it 1 / (2 a) + log(a) - digamma(1 + a)."""
     x = np.clip(a, 0.5, None)
@@ -533,7 +566,7 @@ def binet_slope(a: Array) -> Array:
 
 
 FUNCTIONS = ("erf", "erfc", "erfcx", "gamma", "lgamma", "digamma", "log1pmx", "expm1mx", "binet", "binet_slope",
-             "erfcx_rest")
+             "binet_gap", "lgamma1p", "erfcx_rest")
 # What the operation `precise` is made of: operations on pairs, and those that end in a number.
 PAIRED: dict[str, Callable[..., Pair]] = {
     "add": plus, "sub": minus, "mul": times, "div": over, "neg": opposite, "abs": size, "sqrt": root, "log": log_of,

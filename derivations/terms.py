@@ -98,6 +98,8 @@ NAMED = _ops(
     ("expm1mx", 1, "exp(a) - 1 - a, accurate near 0"),
     ("binet", 1, "what Stirling's formula leaves of lgamma(a), a > 0"),
     ("binet_slope", 1, "log(a) - digamma(a) - 1 / (2 a), a > 0"),
+    ("binet_gap", 2, "binet(a + b) - binet(a), accurate where b is small"),
+    ("lgamma1p", 1, "lgamma(1 + a), accurate near 0"),
     ("erfcx_rest", 1, "1 / sqrt(pi) - a * erfcx(a)"),
     ("clip", 3, "a held between b and c; its derivative is 0 outside"),
     ("clip_through", 3, "a held between b and c; its derivative is 1 everywhere"),
@@ -136,7 +138,8 @@ COMMUTATIVE = frozenset({"add", "mul", "max", "min", "logaddexp", "eq", "ne", "a
 # What a printer must be able to write for one element; rows are turned into stages before.
 MACHINE = frozenset(
     {*ARITHMETIC, *FUNCTIONS, *GUARDED, *CHOICE, "const", "pi", "var", "row", "label", "position", "count",
-     "log1pmx", "expm1mx", "xlogy", "binet", "binet_slope", "erfcx_rest"}
+     "log1pmx", "expm1mx", "xlogy", "binet", "binet_slope", "binet_gap", "lgamma1p",
+     "erfcx_rest"}
 )
 
 
@@ -361,7 +364,7 @@ ODD = frozenset({"sinh", "tanh", "asinh", "atanh", "erf", "sin", "tan", "asin", 
 EVEN = frozenset({"cosh", "cos", "abs"})
 AT_ZERO: Mapping[str, Term] = {
     **dict.fromkeys(("expm1", "log1p", "sqrt", "sinh", "tanh", "asinh", "atanh", "sin", "tan", "asin", "atan", "erf",
-                     "abs", "sign", "log1pmx", "expm1mx"), ZERO),
+                     "abs", "sign", "log1pmx", "expm1mx", "lgamma1p"), ZERO),
     **dict.fromkeys(("exp", "exp2", "cosh", "cos", "erfc", "erfcx"), ONE),
     "sigmoid": HALF,
 }

@@ -20,7 +20,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "powers": ("exp", "log"), "hyperbolic": ("exp", "log", "roots"), "storage": ("pair",), "guarded": ("pair",),
     "exp_diff": ("exp",), "xlogy": ("guarded", "log"), "log1pmx": ("log",), "expm1mx": ("exp",), "digamma": (),
     "erfcx": ("pair",), "gamma": (), "precise": ("powers", "roots", "guarded"),
-    "binet": ("precise",), "binet_slope": ("pair",), "erfcx_rest": ("erfcx",),
+    "binet": ("precise",), "binet_slope": ("pair",), "binet_gap": ("binet",), "lgamma1p": ("pair",),
+    "erfcx_rest": ("erfcx",),
     "through_double": ("pair",),
     "sums": ("pair",), "peaks": ("sums", "exp_diff", "guarded"), "teams": ("storage", "guarded"),
     "elements": ("storage",), "pair_double": ("precise", "storage"), "rows": ("teams", "sums", "pair_double"),
@@ -31,7 +32,8 @@ OF_OPERATION = {
     **dict.fromkeys(("max", "min", "sign", "absorb", "gap"), "guarded"),
     "exp_diff": "exp_diff", "xlogy": "xlogy", "log1pmx": "log1pmx", "expm1mx": "expm1mx", "digamma": "digamma",
     "erfcx": "erfcx", "gamma": "gamma", "lgamma": "gamma", "precise": "precise",
-    "binet": "binet", "binet_slope": "binet_slope", "erfcx_rest": "erfcx_rest",
+    "binet": "binet", "binet_slope": "binet_slope", "binet_gap": "binet_gap", "lgamma1p": "lgamma1p",
+    "erfcx_rest": "erfcx_rest",
 }
 
 
@@ -103,14 +105,15 @@ def cases(coefficients: Sequence[Fraction], radius: float, types: Sequence[str])
 def rounded_first(operations: frozenset[str]) -> list[str]:
     """The functions of one argument that have no form in pairs of double, as they are called."""
     known = ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", *BY_DOUBLE)
-    return [PRINTED.get(op, op) for op in known if op in operations and op != "atan2"]
+    return [PRINTED.get(op, op) for op in known if op in operations and op not in OF_TWO]
 
 
 def through_double(operations: frozenset[str]) -> list[str]:
     """The functions of one argument that a kernel's pairs compute in double, as they are called."""
-    return [PRINTED.get(op, op) for op in BY_DOUBLE if op in operations and op != "atan2"]
+    return [PRINTED.get(op, op) for op in BY_DOUBLE if op in operations and op not in OF_TWO]
 
 
+OF_TWO = ("atan2", "binet_gap")
 PRINTED = {"gamma": "gamma_function", "lgamma": "lgamma_function"}
 
 
@@ -149,8 +152,11 @@ def _context() -> dict[str, object]:
         "sqrt_half": hexadecimal(single(Fraction(math.isqrt(2**99), 2**50)), "f"),
         "pi": constant(PI).double,
         "erfcx_series": [_erfcx(FLOAT, special.ERFCX_SHORT), _erfcx(DOUBLE, special.ERFCX)],
-        "binet_far": _hexadecimals(special.BINET), "binet_small": _ended(special.BINET_SMALL, special.BINET_SMALL_LOW),
+        "binet_far": _hexadecimals(special.BINET), "binet_long": _hexadecimals(special.BINET_LONG),
+        "binet_small": _ended(special.BINET_SMALL, special.BINET_SMALL_LOW),
         "slope_far": _hexadecimals(special.BINET_SLOPE), "slope_small": _hexadecimals(special.BINET_SLOPE_SMALL),
+        "lgamma_one": _ended(special.LGAMMA_ONE, special.LGAMMA_ONE_LOW),
+        "lgamma_two": _ended(special.LGAMMA_TWO, special.LGAMMA_TWO_LOW),
         "erfcx_rest_right": _ended(special.ERFCX_REST, special.ERFCX_REST_LOW),
         "binet_at_zero": hexadecimal(special.BINET_SMALL_AT_ZERO), "rest_far": hexadecimal(special.ERFCX_REST_FAR),
         "root_pi_inverse": hexadecimal(special.ROOT_PI_INVERSE),

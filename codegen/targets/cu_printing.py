@@ -17,7 +17,7 @@ STANDARD = ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "
             "expm1", "fabs", "log", "log10", "log1p", "log2", "pow", "sin", "sinh", "sqrt", "tan", "tanh")
 # Functions that pairs compute in double, which is slow on many devices and holds all their digits.
 BY_DOUBLE = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "exp2", "log2", "log10", "erf", "erfc", "erfcx",
-             "gamma", "lgamma", "digamma", "binet", "binet_slope", "erfcx_rest")
+             "gamma", "lgamma", "digamma", "binet", "binet_slope", "binet_gap", "lgamma1p", "erfcx_rest")
 PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459")
 TABLE = {
     **{name: call(name, spec.arity) for name, spec in FUNCTIONS.items()},
@@ -28,7 +28,8 @@ TABLE = {
     "abs": call("fabs"), "sign": call("sign"), "sqrt": call("sqrt"),
     "absorb": call("absorb", 2), "gap": call("gap", 2), "exp_diff": call("exp_diff", 2),
     "xlogy": call("xlogy", 2), "log1pmx": call("log1pmx"), "expm1mx": call("expm1mx"),
-    **{name: call(name) for name in ("binet", "binet_slope", "erfcx_rest")},
+    **{name: call(name) for name in ("binet", "binet_slope", "lgamma1p", "erfcx_rest")},
+    "binet_gap": call("binet_gap", 2),
     "where": Form("({0} ? {1} : {2})", ATOM, (1, 1, 1)),
     "lt": Form("{0} < {1}", 3, (4, 4)), "le": Form("{0} <= {1}", 3, (4, 4)), "gt": Form("{0} > {1}", 3, (4, 4)),
     "ge": Form("{0} >= {1}", 3, (4, 4)), "eq": Form("{0} == {1}", 3, (4, 4)), "ne": Form("{0} != {1}", 3, (4, 4)),
@@ -132,7 +133,7 @@ _SCOPE = (
     "in out k known parameter row problem peaks other state A T Sum Peak Number Pair List inputs outputs parameters "
     "row_inputs scalar_inputs labels row_outputs scalar_outputs families classes sound literal power absorb gap "
     "exp_diff xlogy sign larger smaller log1pmx expm1mx digamma erfcx gamma_function lgamma_function "
-    "binet binet_slope erfcx_rest "
+    "binet binet_slope binet_gap lgamma1p erfcx_rest "
     "wide Wide accumulate settled collapsed widened factor widen whole_number scaled narrow load store "
     "width stream count rows NAN INFINITY E I"
 )

@@ -20,6 +20,8 @@ RULES = family(
     rule("log-gamma-step-by-number", "lgamma(a + n) - lgamma(a)",
          "log([a + n - 1]) + (lgamma([a + n - 1]) - lgamma(a))", "a > 0, n >= 1", words=STEP, because=STEP_TEX),
     rule("log-gamma-down", "lgamma(a + 1)", "log(a) + lgamma(a)", "a > 0", words=STEP, because=STEP_TEX),
+    rule("log-gamma-beside-one", "lgamma(a + 1)", "lgamma1p(a)",
+         words="near a = 0 the sum would lose a", because=r"\log\Gamma(1+a)"),
     rule("log-gamma-up", "lgamma(a)", "lgamma([a + 1]) - log(a)", "a > 0", words=STEP, because=STEP_TEX),
     rule("digamma-step", "digamma(a + 1) - digamma(a)", "1/a", "a > 0",
          words="the derivative of the logarithm of a step", because=r"\psi(a+1)-\psi(a) = \tfrac1a"),

@@ -46,7 +46,8 @@ FUNCTION_NAMES = {
     "sigmoid": r"\sigma", "softplus": r"\operatorname{sp}",
     "logaddexp": r"\operatorname{logaddexp}", "log1pmx": r"\operatorname{log1pmx}",
     "expm1mx": r"\operatorname{expm1mx}", "clip": r"\operatorname{clip}", "clip_through": r"\operatorname{clip}'",
-    "binet": r"\mu", "binet_slope": r"\mu'", "erfcx_rest": r"\operatorname{erfcx}^{*}",
+    "binet": r"\mu", "binet_slope": r"\mu'",
+    "binet_gap": r"\Delta\mu", "lgamma1p": r"\operatorname{lgamma1p}", "erfcx_rest": r"\operatorname{erfcx}^{*}",
     "lse": r"\operatorname{lse}", "peak": r"\max", "rest": r"\operatorname{rest}",
 }
 

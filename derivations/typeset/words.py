@@ -28,6 +28,8 @@ CONVENTIONS: dict[str, tuple[str, str]] = {
               r"$\mu(a) = \operatorname{lgamma}(a) - (a - \frac12)\log a + a - \frac12\log 2\pi$"),
     "binet_slope": ("binet_slope(a) = log(a) - digamma(a) - 1/(2 a)",
                     r"$\mu'(a) = \log a - \psi(a) - \frac{1}{2a}$"),
+    "binet_gap": ("binet_gap(a, b) = binet(a + b) - binet(a)", r"$\Delta\mu(a, b) = \mu(a + b) - \mu(a)$"),
+    "lgamma1p": ("lgamma1p(a) = lgamma(1 + a)", r"$\operatorname{lgamma1p}(a) = \operatorname{lgamma}(1 + a)$"),
     "erfcx_rest": ("erfcx_rest(a) = 1/sqrt(pi) - a erfcx(a)",
                    r"$\operatorname{erfcx}^{*}(a) = \frac{1}{\sqrt{\pi}} - a\operatorname{erfcx}(a)$"),
     "clip": ("clip(a, b, c) holds a between b and c",
@@ -50,6 +52,8 @@ CONVENTIONS: dict[str, tuple[str, str]] = {
 def conventions(terms: Iterable[Term]) -> list[tuple[str, str]]:
     """Those conventions that a reader of the terms needs, as (plain text, LaTeX text)."""
     used = {t.op for t in walk(*terms)}
+    if "binet_gap" in used:
+        used.add("binet")
     if "exp_diff" in used:
         used.add("gap")
     return [both for op, both in CONVENTIONS.items() if op in used]

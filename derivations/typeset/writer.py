@@ -200,7 +200,7 @@ def _both(w: Writer, t: Term, s: Scope) -> Piece:
 
 CALLS = {
     "max", "min", "sign", "sigmoid", "softplus", "logaddexp", "log1pmx", "expm1mx", "binet", "binet_slope",
-    "erfcx_rest", "clip", "clip_through",
+    "binet_gap", "lgamma1p", "erfcx_rest", "clip", "clip_through",
     *(set(FUNCTIONS) - {"exp"}),
 }
 _TABLE: Mapping[str, Write] = {
