@@ -8,6 +8,7 @@ of it the exact inputs lie, and only there the condition number is the measure.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -21,6 +22,7 @@ from lossmith.derivations.domains import Domain
 from lossmith.derivations.terms import Term
 from lossmith.derivations.ulp import Doubles, Format, split, ulp_of
 
+LARGEST = Fraction(sys.float_info.max)
 LONG = 100  # rows longer than this are moved in fewer ways: each costs an evaluation of the row
 Moves = dict[str, Any]  # per input: a sign, or one per class
 
@@ -58,9 +60,13 @@ def _shifted(point: dict[str, Any], moves: Moves, factor: float, fmt: Format) ->
 
 
 def _inside(point: dict[str, Any], domains: dict[str, Domain]) -> bool:
-    """Whether no input has left its domain: a root beyond its edge is no excuse."""
-    return all(domain.holds(v) for name, domain in domains.items()
+    """Whether no input has left its domain, or the numbers that there are: a root beyond is no excuse."""
+    return all(_fits(domain, v) for name, domain in domains.items()
                for v in ([point[name]] if np.ndim(point[name]) == 0 else point[name]))
+
+
+def _fits(domain: Domain, v: Fraction | float) -> bool:
+    return domain.holds(v) and (not isinstance(v, Fraction) or abs(v) <= LARGEST)
 
 
 def _value(term: Term, point: dict[str, Any], k: int | None) -> Fraction | None:
@@ -139,9 +145,9 @@ def _held(point: dict[str, Any], moved: dict[str, Any], domains: dict[str, Domai
     out = dict(moved)
     for name, domain in domains.items():
         if np.ndim(point[name]) == 0:
-            out[name] = moved[name] if domain.holds(moved[name]) else point[name]
+            out[name] = moved[name] if _fits(domain, moved[name]) else point[name]
         else:
-            out[name] = [m if domain.holds(m) else v for m, v in zip(moved[name], point[name], strict=True)]
+            out[name] = [m if _fits(domain, m) else v for m, v in zip(moved[name], point[name], strict=True)]
     return out
 
 

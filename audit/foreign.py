@@ -6,6 +6,7 @@ It may raise, hang, change its inputs or return something of another shape: each
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -31,11 +32,17 @@ from lossmith.derivations.ulp import Array
 
 Kind = Literal["torch", "numpy"]
 SECONDS = 60.0  # what one call may take before it counts as hanging
+PATIENCE = 2  # so many calls that hang, and the function is not asked again
+_WANTS_TENSORS = re.compile(r"must be Tensor|'(numpy\.ndarray|memoryview)' object has no attribute|expected Tensor")
 _PATH = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
 
 
 class Misbehaved(RuntimeError):  # noqa: N818  (a finding about the function, not a mistake of ours)
     """A call that gave no usable answer; one line says what the function did."""
+
+
+class Hung(Misbehaved):
+    """A call that did not return in time."""
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -48,6 +55,8 @@ def resolve(path: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as problem:
         raise Unavailable(f"the module {problem.name or module} is not installed") from None
+    except (Exception, SystemExit) as problem:  # what a user's module does while it is imported
+        raise Unavailable(f"the module {module} cannot be imported: {_told(problem)}") from None
     for name in attributes.split("."):
         if not hasattr(found, name):
             raise ValueError(f"{module} has no '{attributes}'")
@@ -80,10 +89,12 @@ class ForeignAdapter:
     options: dict[str, Any] = field(default_factory=dict)
     seconds: float = SECONDS
     tiers: tuple[str, ...] = ("fast",)
+    guessed: bool = False
+    hung: int = 0
 
     def __post_init__(self) -> None:
         if self.kind is None:
-            self.kind = guessed_kind(self.function)
+            self.kind, self.guessed = guessed_kind(self.function), True
         if "reduction" in _parameters(self.function):
             self.options = {"reduction": "none", **self.options}
 
@@ -103,8 +114,23 @@ class ForeignAdapter:
         return True
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
+        try:
+            return self._called(subject, output, batch, dtype)
+        except Misbehaved as problem:
+            if not (self.guessed and self.kind == "numpy" and _WANTS_TENSORS.search(str(problem))):
+                raise
+        self.kind, self.guessed = "torch", False
+        return self._called(subject, output, batch, dtype)
+
+    def _called(self, subject: Subject, output: str, batch: Batch, dtype: str) -> Array:
+        if self.hung >= PATIENCE:
+            raise Misbehaved(f"it did not return within {self.seconds:g} s, {PATIENCE} times: it is not asked again")
         compute = self._torch if self.kind == "torch" else self._numpy
-        values = np.asarray(answered(lambda: compute(subject, output, batch, dtype), self.seconds))
+        try:
+            values = np.asarray(answered(lambda: compute(subject, output, batch, dtype), self.seconds))
+        except Hung:
+            self.hung += 1
+            raise
         return shaped(values, subject, output, batch)
 
     def _ordered(self, subject: Subject) -> list[str]:
@@ -117,7 +143,7 @@ class ForeignAdapter:
         with np.errstate(all="ignore"):
             values = self.function(*(handed[n] for n in self._ordered(subject)), **self.options)
         _unchanged({n: (a, handed[n]) for n, a in given.items()})
-        return np.asarray(values).astype(np.float64)
+        return as_numbers(values)
 
     def _torch(self, subject: Subject, output: str, batch: Batch, dtype: str) -> Any:
         torch = torch_module()
@@ -129,14 +155,32 @@ class ForeignAdapter:
         value = self.function(*(tensors[n] for n in self._ordered(subject)), **self.options)
         if not isinstance(value, torch.Tensor):
             raise Misbehaved(f"it returns {type(value).__name__}, not a tensor")
-        if value.ndim == 2 and not subject.per_class(self.output):
+        if value.ndim == 2 and batch.classes is not None and not subject.per_class(self.output):
             value = value.sum(-1)  # a loss per class, of which the truth is the sum
         if value.ndim == 0 and batch.count > 1:
             raise Misbehaved("it returns one number for the whole batch: give it reduction='none'")
+        if by and tuple(value.shape) != (batch.count,):
+            raise Misbehaved(f"it returns the shape {tuple(value.shape)} where {(batch.count,)} is right")
         values = differentiated(torch, value, by, tensors, kind_of(output) if by else "loss")
-        _unchanged({n: (k.numpy(), tensors[n].detach().numpy()) for n, k in kept.items()
-                    if k.dtype not in (torch.bfloat16,)})
+        _unchanged({n: (_bits(torch, k), _bits(torch, tensors[n].detach())) for n, k in kept.items()})
         return values
+
+
+def as_numbers(values: Any) -> Array:
+    """What a function of arrays returned, as float64. Raises Misbehaved where it is no array of real numbers."""
+    if values is None or isinstance(values, (str, bytes, dict, set)):
+        raise Misbehaved(f"it returns {type(values).__name__}, not an array")
+    if isinstance(values, tuple):
+        raise Misbehaved(f"it returns a tuple of {len(values)}, not an array")
+    found = np.asarray(values)
+    if found.dtype.kind == "c":
+        raise Misbehaved("it returns complex numbers")
+    return found.astype(np.float64)
+
+
+def _bits(torch: Any, tensor: Any) -> Array:
+    """A tensor's bytes: NumPy knows no bfloat16."""
+    return np.asarray((tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
 
 def guessed_kind(function: Callable[..., Any]) -> Kind:
@@ -152,8 +196,20 @@ def guessed_kind(function: Callable[..., Any]) -> Kind:
         return "torch"
     names = getattr(sys.modules.get(module), "__dict__", {})
     used = getattr(getattr(function, "__code__", None), "co_names", ())
-    reached = {getattr(names.get(n), "__name__", n).partition(".")[0] for n in used}
+    found = [names.get(n, n) for n in used]
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a name that has no value yet
+            found.append(cell.cell_contents)
+    reached = {_root(v) for v in found}
     return "torch" if "torch" in reached else "numpy"
+
+
+def _root(value: Any) -> str:
+    """The package that a global of a function belongs to; of a name without a value, the name."""
+    if isinstance(value, str):
+        return value
+    module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) or ""
+    return str(module).partition(".")[0]
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -173,7 +229,8 @@ def answered(call: Callable[[], Any], seconds: float) -> Any:
 
     def run() -> None:
         try:
-            found.append(call())
+            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of our answer
+                found.append(call())
         except BaseException as problem:  # whatever it is, it is the function's
             failed.append(problem)
 
@@ -181,7 +238,7 @@ def answered(call: Callable[[], Any], seconds: float) -> Any:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise Misbehaved(f"it did not return within {seconds:g} s")
+        raise Hung(f"it did not return within {seconds:g} s")
     if failed:
         raise _as_finding(failed[0]) from None
     return found[0]
@@ -190,8 +247,13 @@ def answered(call: Callable[[], Any], seconds: float) -> Any:
 def _as_finding(problem: BaseException) -> BaseException:
     if isinstance(problem, (Misbehaved, Unavailable)):
         return problem
+    return Misbehaved(f"it raises {_told(problem)}")
+
+
+def _told(problem: BaseException) -> str:
+    """An exception in one line."""
     text = " ".join(str(problem).split())[:160]
-    return Misbehaved(f"it raises {type(problem).__name__}" + (f": {text}" if text else ""))
+    return type(problem).__name__ + (f": {text}" if text else "")
 
 
 def _unchanged(pairs: dict[str, tuple[Array, Array]]) -> None:

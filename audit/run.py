@@ -13,10 +13,10 @@ from lossmith.audit import subject as subjects
 from lossmith.audit.adapters import Adapter, adapter
 from lossmith.audit.condition import excuse_for
 from lossmith.audit.contract import bound
-from lossmith.audit.evidence import Lab, Seen, picked
+from lossmith.audit.evidence import Lab, Seen, picked, sizes
 from lossmith.audit.findings import Finding
-from lossmith.audit.foreign import SECONDS, ForeignAdapter, Misbehaved, name_of, resolve
-from lossmith.audit.measure import Exact, Report, exact, located
+from lossmith.audit.foreign import SECONDS, ForeignAdapter, Hung, Misbehaved, name_of, resolve
+from lossmith.audit.measure import Exact, Report, describe, exact, located
 from lossmith.audit.result import Failure, Origin, Result
 from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
@@ -59,7 +59,7 @@ class Exam:
                 except Misbehaved as problem:
                     if failures is None:
                         raise
-                    found, said = self._rest(given, tier, output, number, str(problem))
+                    found, said = self._rest(given, tier, output, number, str(problem), isinstance(problem, Hung))
                     failures.append(Failure(output, self.fmt.name, batch.group, said))
                     if found is None:
                         continue
@@ -70,10 +70,12 @@ class Exam:
             reports += merged.values()
         return reports
 
-    def _rest(self, given: Adapter, tier: str, output: str, number: int, said: str,
+    def _rest(self, given: Adapter, tier: str, output: str, number: int, said: str, hung: bool,
               ) -> tuple[tuple[Report, Seen] | None, str]:
         """After a call without an answer: the examples without NaN, then the finite ones; and what to say."""
         batch, truth = self.batches[number], self.truth(output, number)
+        if hung:
+            return None, said
         for what, odd in (("NaN", np.isnan), ("NaN or infinity", lambda a: ~np.isfinite(a))):
             plain = [~odd(a).reshape(batch.count, -1).any(axis=1) for a in batch.arrays.values()]
             kept = np.flatnonzero(np.logical_and.reduce(plain))
@@ -143,10 +145,11 @@ def audited(subject: Subject, given: Adapter, dtype: str = "float32", tier: str 
     if tier not in given.tiers:
         raise ValueError(f"target {given.name} has no tier '{tier}': it has {', '.join(given.tiers)}")
     made = _exam(subject, dtype, count, tuple(classes), exhaustive)
+    misfit = _misfit(made)
     failures: list[Failure] = []
     seen: list[Seen] = []
     reports = made.measure(given, tier, failures=failures, seen=seen)
-    return Result(tuple(reports), _each_once(failures), tuple(_left_out(given, made, tier)),
+    return Result(tuple(reports), _each_once(failures), (*misfit, *_left_out(given, made, tier)),
                   (Origin(subject, given, dtype, tier),), ways_of(made, given, tier, seen) if ways else ())
 
 
@@ -158,6 +161,26 @@ def ways_of(made: Exam, given: Adapter, tier: str, seen: Sequence[Seen]) -> tupl
 
     lab = Lab(made.subject, given, made.fmt, tier)
     return merged([*diagnose(lab, seen), *probed(lab)])
+
+
+def _misfit(made: Exam) -> tuple[str, ...]:
+    """Where a user's truth has no value on its own domain: in a line. Raises ValueError where it has none anywhere."""
+    if made.subject.name != "formula":
+        return ()
+    lost, every, where = 0, 0, ""
+    for number, batch in enumerate(made.batches):
+        rows = [a.reshape(batch.count, -1) for a in batch.arrays.values()]
+        plain = np.logical_and.reduce([~np.isnan(a).any(axis=1) for a in rows])
+        high = made.truth("loss", number).high.reshape(batch.count, -1)
+        gone = plain & np.isnan(high).any(axis=1)
+        lost, every = lost + int(gone.sum()), every + int(plain.sum())
+        if gone.any() and not where:
+            where = describe(batch, int(np.argmin(np.where(gone, sizes(batch), np.inf))), None)
+    if not lost:
+        return ()
+    if lost == every:
+        raise ValueError(f"the truth has no value anywhere in its domain, as at {where}")
+    return (f"the truth has no value at {lost} of {every} points of its domain, as at {where}: there NaN is right",)
 
 
 def _each_once(failures: Sequence[Failure]) -> tuple[Failure, ...]:

@@ -97,6 +97,9 @@ def of_truth(truth: str, domain: Mapping[str, str] | None = None, where: Sequenc
         return load(truth)
     if domain is None and truth in parser.FUNCTIONS and parser.FUNCTIONS[truth][1] == 1:
         truth, domain = f"{truth}(x)", {"x": "extended"}
+    if domain is None and not truth.replace("_", "").isalnum():
+        raise ValueError(f"the truth '{truth}' is a formula, and its arguments have no domain: say "
+                         "--domain \"x=real\", or domain={'x': 'real'}")
     if domain is None:
         return load(truth)  # says which names there are
     declared = parser.arguments(domain)

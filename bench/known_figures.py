@@ -125,7 +125,7 @@ def compared(known: Known, results: Mapping[tuple[str, str], Result], every: int
                      key=lambda r: r.max_ulp)
         ours, where = report.max_ulp, report.where
     near = math.isclose(ours, known.figure, rel_tol=0.05)
-    verdict = "agrees" if near else "larger: more inputs were tried" if ours > known.figure and not known.share else "NO"
+    verdict = "agrees" if near else "larger, on more inputs" if ours > known.figure and not known.share else "NO"
     shown = (lambda v: f"{v:.2%}") if known.share else (lambda v: f"{v:.4g} ulp")
     return known.item, known.said, shown(known.figure), shown(ours), f"`{where}`", verdict
 

@@ -1,4 +1,4 @@
-"""All numbers of float32: what is counted, what is decided by balls, the reference's bound, and going on after an end."""
+"""All numbers of float32: what is counted, what balls decide, the reference's bound, and going on after an end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lossmith.audit.running import NoBound, Running
 from lossmith.audit.subject import load, of_truth
 from lossmith.audit.whole import Sweep, Tally, part, run, sweeps
 from lossmith.derivations import parser
+
 from lossmith.own import CompiledAdapter
 
 SIZE = 2**16
