@@ -54,7 +54,7 @@ RECOGNITIONS = (
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "law-of-cosines", "quadratic-formula", "less-root-of-square-less", "log-sigmoid-difference-by-size",
+    "half-perimeter-less-side", "root-of-product-of-four", "law-of-cosines", "quadratic-formula", "less-root-of-square-less", "log-sigmoid-difference-by-size",
     "log-sum-of-sigmoids-by-size",
     "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "log-of-softplus", "tan-of-turn",
     "acos-near-one-by-size",
@@ -71,6 +71,7 @@ STEADY = (
     "root-of-one-plus", "log-of-square-plus-one-by-size", "log-of-squares",
     "hypotenuse-with-one", "root-of-square-plus", "hypotenuse",
     "sin-difference", "cos-difference", "tan-difference", "cosh-difference-by-size", "sinh-difference-by-size",
+    "two-less-third",
 )
 # Other ways to pair what is in a formula, before the steady rules look at it.
 PAIRINGS = ("log-quotients-regrouped",)

@@ -66,6 +66,14 @@ RULES = family(
 
     rule("root-of-product", "sqrt(a*b)", "sqrt(a)*sqrt(b)", "a >= 0, b >= 0",
          words="the product may overflow or vanish where its root does not", because=r"\sqrt{ab}=\sqrt a\sqrt b"),
+    rule("half-perimeter-less-side", "(a + b + c)/2 - a", "([b + c - a])/2",
+         words="over one denominator", because=r"\tfrac{a+b+c}2-a = \tfrac{b+c-a}2"),
+    rule("two-less-third", "a + b - c", "min(a, b) - (c - max(a, b))", "a >= 0, b >= 0, c >= 0",
+         words="where this cancels, the third less the larger is exact",
+         because=r"a+b-c = \min(a,b)-(c-\max(a,b))"),
+    rule("root-of-product-of-four", "sqrt(a*b*c*d)", "sqrt(a)*sqrt(b)*(sqrt(c)*sqrt(d))",
+         "a >= 0, b >= 0, c >= 0, d >= 0",
+         words="the product may overflow or vanish where its root does not", because=r"\sqrt{ab}=\sqrt a\sqrt b"),
     rule("root-of-hypotenuse-plus", "sqrt((sqrt(a**2 + b**2) + a)/n)",
          "where(max(abs(a), abs(b)) <= 0, 0, where(a >= 0, sqrt(max(abs(a), abs(b)))*sqrt(("
          "sqrt(1 + (min(abs(a), abs(b))/max(abs(a), abs(b)))**2) + a/max(abs(a), abs(b)))/n), "
