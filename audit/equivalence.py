@@ -204,6 +204,8 @@ def _region(before: Term, after: Term, arguments: tuple[Argument, ...], given: t
     best, most = "", 0.5
     for condition in _splits(before, after, arguments):
         holds = [_value(make("where", condition, const(1), const(0)), p, arguments) == 1 for p in sample]
+        if all(holds):
+            continue  # it parts nothing from nothing
         inside = [w for h, w in zip(holds, wrong, strict=True) if h]
         if sum(inside) == sum(wrong) and sum(inside) > most * len(inside):
             best, most = f"where {show(condition)}", sum(inside) / len(inside)
@@ -308,7 +310,7 @@ def _lines(c: Comparison) -> Iterator[str]:
     if c.relation == "refuted":
         yield f"refuted  they differ {c.region}"
         for one in c.counterexamples[:3]:
-            yield f"         at {one.where}: {one.before:.9g} before, {one.after:.9g} after"
+            yield f"         at {one.where}: {_two(one)}"
     else:
         proved = c.relation == "proved"
         yield "equal    " + (f"proved ({c.method})" if proved else f"in ball arithmetic, at {c.compared} points")
@@ -319,6 +321,12 @@ def _lines(c: Comparison) -> Iterator[str]:
         yield f"         after:  worst {_ulp(a.after)}{_lost(a.lost_after, a.lost_at)}"
         yield f"         better at {a.gains} of {a.after.points + a.lost_after} points, worse at {a.losses}" + (
             f" such as {a.loss_at}" if a.losses else "")
+
+
+def _two(one: Counterexample) -> str:
+    """Both values, with as many digits as tell them apart."""
+    digits = 9 if f"{one.before:.9g}" != f"{one.after:.9g}" else 17
+    return f"{one.before:.{digits}g} before, {one.after:.{digits}g} after"
 
 
 def _ulp(m: Measurement) -> str:
