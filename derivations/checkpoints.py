@@ -134,7 +134,7 @@ def difference(before: Term, after: Term, table: Sequence[Point], arguments: Seq
         if balls.overlaps(before, after, env, arguments=arguments):
             continue
         value = balls.truth(before, env, F64, arguments)
-        if isinstance(value, float) and math.isnan(value):
+        if any(map(math.isnan, value if isinstance(value, list) else [value])):
             continue
         return env
     return None

@@ -20,7 +20,7 @@ from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, num, terms_of
-from lossmith.derivations.terms import Term, name_of
+from lossmith.derivations.terms import POSITION, Term, name_of
 
 MINUS = num(-1)
 
@@ -61,7 +61,7 @@ class Algebra:
         c, powers = Fraction(1), dict[Expr, Expr]()
         for part in parts:
             c *= self._gather(part, ONE, powers)
-        if c == 0:
+        if c == 0 or any(b.op == "onehot" and x.others(b.name) in powers for b in powers):
             return ZERO
         exponents: list[Expr] = []
         kept: list[Expr] = []
@@ -165,7 +165,7 @@ class Algebra:
             return c
         if part.op == "pow":
             return self._gather(part.args[0], self.mul(part.args[1], e), powers)
-        if part.op == "onehot":
+        if part.op == "onehot" or (x.others_of(part) is not None and e.op == "num" and x.value(e) > 0):
             powers[part] = ONE
         else:
             powers[part] = self.add(powers[part], e) if part in powers else e
@@ -190,7 +190,9 @@ class Algebra:
     # ---- exponentials and logarithms
 
     def exp(self, a: Expr) -> Expr:
-        """exp of a sum; a logarithm in it leaves as a factor."""
+        """exp of a sum; a logarithm in it leaves as a factor, be it that of 0."""
+        if any(t.op == "log" and t.args[0] is ZERO for t in terms_of(a)):
+            return ZERO
         out, rest = list[Expr](), list[Expr]()
         weights = self._weights(a)
         for t in terms_of(a):
@@ -214,7 +216,7 @@ class Algebra:
         if a.op == "pow" and self.nonnegative(a.args[0]):
             return self.mul(a.args[1], self.log(a.args[0]))
         if a.op in ("add", "sum"):
-            found = self._log_of_sum(a)
+            found = self._log_of_sum(a) or self._log_of_others(a)
             if found is not None:
                 return found
         return x.make("log", (a,))
@@ -236,11 +238,38 @@ class Algebra:
         if not exponentials:
             return None
         if a.sort == "scalar" and any(b.sort == "row" for b in arguments):
-            return x.make("lse", tuple(sorted(arguments, key=lambda b: b.key)))
+            return self.lse(*arguments)
         if len(arguments) != 2:
             return None
         first, second = sorted(arguments, key=lambda b: b.key)
         return x.function("softplus", second) if first is ZERO else x.function("logaddexp", first, second)
+
+    def _log_of_others(self, a: Expr) -> Expr | None:
+        """log(1 - exp(b[y] - lse(b))) is what the classes beside y have: a log-sum-exp without y, less the whole."""
+        if a.op != "add" or len(a.args) != 2 or a.args[0] is not ONE:
+            return None
+        c, share = coefficient(a.args[1])
+        if c != -1 or share.op != "exp":
+            return None
+        for t in terms_of(share.args[0]):
+            c, whole = coefficient(t)
+            if whole.op != "lse" or c != -1:
+                continue
+            element = self.sub(share.args[0], t)
+            for b in (b for b in whole.args if b.sort == "row"):
+                for y in dict.fromkeys(n.name for n in x.walk(element) if n.op == "at"):
+                    if self.at(b, y) is element:
+                        beside = self.add(b, self.log(x.others(y)))
+                        return self.sub(self.lse(beside, *(o for o in whole.args if o is not b)), whole)
+        return None
+
+    def lse(self, *arguments: Expr) -> Expr:
+        """The log-sum-exp of rows and scalars; what every one of them adds leaves it."""
+        shared = [t for t in terms_of(arguments[0]) if t.sort == "scalar" and coefficient(t)[1].op == "lse"
+                  and all(t in terms_of(b) for b in arguments)]
+        if not shared:
+            return x.make("lse", tuple(sorted(arguments, key=lambda b: b.key)))
+        return self.add(self.lse(*(self.sub(b, self.add(*shared)) for b in arguments)), *shared)
 
     def nonnegative(self, e: Expr) -> bool:
         """Whether e >= 0 by its form or by the domain of its leaves."""
@@ -249,13 +278,14 @@ class Algebra:
         if e.op == "leaf":
             return e.term.op in ("count", "pi", "position") or (
                 e.term.op in ("row", "var") and self._domain(e.term).sign == 1)
-        if e.op in ("exp", "onehot") or (e.op == "fn" and e.name in ("sigmoid", "softplus", "abs", "cosh", "sqrt")):
+        if e.op in ("exp", "onehot") or x.others_of(e) is not None or (
+                e.op == "fn" and e.name in ("sigmoid", "softplus", "abs", "cosh", "sqrt")):
             return True
         if e.op == "fn" and e.name in ("clip", "clip_through"):
             return self.nonnegative(e.args[1])
         if e.op == "fn" and e.name == "max":
             return any(self.nonnegative(a) for a in e.args)
-        if e.op == "add" and self._complement(e):
+        if e.op == "add" and (self._complement(e) or self._log_of_others(e) is not None):
             return True
         if e.op in ("add", "mul", "sum", "at") or (e.op == "fn" and e.name in ("min",)):
             return all(self.nonnegative(a) for a in e.args)
@@ -315,9 +345,15 @@ class Algebra:
             if t is self.neg(x.make("lse", (row,))):
                 return self.exp(self.add(*(s for s in scalars if s is not t)))
         inside = [t for t in scalars if coefficient(t)[1].op == "lse"]
+        inside += [t for t in scalars if t not in inside and self._shifts(t, row, inside)]
         scalars = [t for t in scalars if t not in inside]
         alone = x.make("sum", (x.make("exp", (self.add(row, *inside),)),))
         return self.mul(self.exp(self.add(*scalars)), alone) if scalars else alone
+
+    def _shifts(self, t: Expr, row: Expr, logs: Sequence[Expr]) -> bool:
+        """Whether a scalar belongs to a row: an argument of a log-sum-exp beside them holds both."""
+        return any(t in terms_of(a) and all(r in terms_of(a) for r in terms_of(row))
+                   for lse in logs for a in coefficient(lse)[1].args)
 
     def at(self, e: Expr, label: str) -> Expr:
         """The element of e at a label, brought down to the leaves."""
@@ -346,6 +382,10 @@ class Algebra:
                 return self.sum(args[0])
             case "at":
                 return self.at(args[0], e.name)
+            case "lse":
+                return self.lse(*args)
+            case "fn":
+                return self.function(e.name, args)
         return x.make(e.op, args, e.value) if args else e
 
     # ---- reading terms
@@ -364,6 +404,20 @@ class Algebra:
 
         self._read_at = _at
         return go(term)
+
+    def _choice(self, t: Term, a: tuple[Expr, ...]) -> Expr:
+        """A choice; between one class and the others, it is a sum of two parts that exclude each other."""
+        y = label_chosen(t.args[0])
+        if y is None:
+            return self.function("where", a)
+        here = ZERO if a[1] is ZERO else self.mul(x.onehot(y), self.at(a[1], y))
+        return self.add(here, self.mul(x.others(y), a[2]))
+
+    def function(self, op: str, args: tuple[Expr, ...]) -> Expr:
+        """An operation that the algebra knows nothing of; a choice that is none is what it chooses."""
+        if op == "where" and args[0].op == "fn" and args[0].name in ("eq", "ne") and args[0].args[0] is args[0].args[1]:
+            return args[1] if args[0].name == "eq" else args[2]
+        return x.function(op, *args)
 
     def _read(self, t: Term, a: tuple[Expr, ...]) -> Expr:
         match t.op:
@@ -402,5 +456,15 @@ class Algebra:
             case "sum":
                 return self.sum(a[0])
             case "lse":
-                return x.make("lse", tuple(sorted(a, key=lambda b: b.key)))
-        return x.leaf(t) if not t.args else x.function(t.op, *a)
+                return self.lse(*a)
+            case "where":
+                return self._choice(t, a)
+        return x.leaf(t) if not t.args else self.function(t.op, a)
+
+
+def label_chosen(condition: Term) -> str | None:
+    """The label y where a condition is k == y."""
+    if condition.op != "eq" or POSITION not in condition.args:
+        return None
+    other = condition.args[1 if condition.args[0] is POSITION else 0]
+    return name_of(other) if other.op == "label" else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace as with_fields
-from functools import cache
+from functools import cache, reduce
 
 from lossmith.derivations.derivation import Order, StableForm, Step
 from lossmith.derivations.domains import Domain, interval
@@ -15,12 +15,16 @@ from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import is_machine, machine
 from lossmith.derivations.terms import (
     COUNT,
+    MACHINE,
     Term,
+    add,
     leaves,
     make,
     name_of,
     node,
+    rebuild,
     replace,
+    show,
     var,
     walk,
 )
@@ -80,4 +84,25 @@ def machine_row(term: Term) -> Term:
     return go(term)
 
 
+def spelled_out(term: Term) -> Term:
+    """A term with every log-sum-exp as the logarithm of a sum of exponentials."""
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        args = tuple(done[a] for a in t.args)
+        if t.op == "lse":
+            parts = [make("exp", a) if a.sort != "row" else node("sum", (make("exp", a),)) for a in args]
+            done[t] = make("log", reduce(add, parts))
+        else:
+            done[t] = rebuild(t, args) if t.args else t
+    return done[term]
+
+
+def check_computable(term: Term) -> None:
+    """Raises ValueError for a node that no printer can write, and no reduction is."""
+    for t in walk(term):
+        if t.op not in MACHINE and t.op not in _COMPUTED:
+            raise ValueError(f"'{t.op}' is not part of a stable form: {show(t)}")
+
+
+_COMPUTED = frozenset({"sum", "at", "peak", "rest", "onehot"})
 _KEPT = frozenset({"sum", "at", "peak", "rest", "lse", "onehot", "gap", "exp_diff", "absorb"})

@@ -17,10 +17,10 @@ from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import nearness
 from lossmith.derivations.rows.algebra import Algebra
-from lossmith.derivations.rows.elementwise import machine_row, stabilize_part
+from lossmith.derivations.rows.elementwise import check_computable, machine_row, spelled_out, stabilize_part
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
-from lossmith.derivations.rows.keeping import gathered, kept_differences, masked, unflushed, weighed
+from lossmith.derivations.rows.keeping import emptied, gathered, kept_differences, masked, unflushed, weighed
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
 from lossmith.derivations.rows.rewriter import Rewriter
@@ -42,9 +42,12 @@ from lossmith.derivations.terms import (
 )
 
 # What has a better form than its meaning, whatever the rows that were drawn say: squares underflow.
-STEEP = frozenset({"sigmoid", "softplus", "logaddexp", "pow"})
+STEEP = frozenset({"sigmoid", "softplus", "logaddexp", "pow", "cosh", "sinh"})
 HUGE = 1e60
 HALVED = const(Fraction(-1, 2))  # below this the logarithm of the sum itself is no difference
+REFUSALS = (ArithmeticError, ValueError, RecursionError)  # a step that a check refutes, a form nothing can compute
+REFUSED = "what was found did not hold at a check"
+SHOWN = 200  # characters of why
 TARGETS = (4.0, 4.0, 6.0)  # ulp in float32: a loss, a gradient, a second derivative
 
 
@@ -56,6 +59,7 @@ KEPT = (
      r"f(x)_y \text{, read with the peak of } f(x)"),
     ("weigh", weighed, "the weight multiplies; its logarithm only decides which class is the largest",
      r"e^{b + \log w - m} = w\, e^{b - m}"),
+    ("empty", emptied, "over no class at all, a log-sum-exp is minus infinity", r"\log 0 = -\infty"),
     ("two-halves", unflushed, "where the softmax underflows, its root does not",
      r"e^{d} g = e^{d/2} (e^{d/2} g)"),
     ("keep-difference", kept_differences, "the rounding of the difference is put back",
@@ -111,17 +115,48 @@ def _chosen(arguments: tuple[Argument, ...], definition: Term, order: Order, dty
     """The path to the form with the least error, of the ways that fit the formula; the first one that is good."""
     target = TARGETS[min(len(order), 2)]
     tried: list[tuple[tuple[bool, float], int, Path]] = []
-    for way in _ways(definition):
+    refused: list[str] = []
+    for way in (*_ways(definition), _plainly):
         path = Path(arguments, definition, definition)
-        if tried and not tried[0][0][0] and not _gains(path):
+        if tried and not tried[0][0][0] and (way is _plainly or not _gains(path)):
             break
-        way(path, order)
-        _kept(path)
+        try:
+            way(path, order)
+            _kept(path)
+            check_computable(path.term)
+        except REFUSALS as refusal:
+            if way is _plainly and not tried:
+                raise
+            refused.append(str(refusal).partition("\n")[0])
+            continue
         error, excused = measure(path.term, path.definition, arguments, dtype, target)
         tried.append(((excused.ulp > target, round(math.log2(1 + min(error.ulp, HUGE)))), len(tried), path))
         if error.ulp <= target:
             break
-    return min(tried, key=lambda t: t[:2])[2]
+    best = min(tried, key=lambda t: t[:2])[2]
+    if refused and best is tried[-1][2]:
+        best.remarks.append(f"{REFUSED}: {refused[0][:SHOWN]}")
+    return best
+
+
+def as_written(definition: Term, arguments: Sequence[Argument], order: Order = (), *,
+               dtypes: Sequence[str] = ("float32", "float64"), given: Sequence[Term] = (), why: str = "",
+               ) -> tuple[tuple[Step, ...], StableForm]:
+    """The formula itself in the machine's vocabulary, for where a check refused what was found.
+
+    As `stabilize`; why: what the check said, kept in `remaining`.
+    """
+    dtype = "float32" if "float32" in dtypes or not dtypes else dtypes[0]
+    path = Path(tuple(arguments), definition, definition)
+    _plainly(path, order)
+    path.remarks.append(f"{REFUSED}: {why[:SHOWN]}")
+    return _measured(path, dtype), _form(path, order, dtype)
+
+
+def _plainly(path: Path, order: Order) -> None:
+    """The formula as it was written, its named functions expanded and nothing else."""
+    whole = machine_row(spelled_out(path.term))
+    path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 
 
 def _gains(path: Path) -> bool:
@@ -169,9 +204,10 @@ def _form(path: Path, order: Order, dtype: str) -> StableForm:
         if excused.ulp <= target:
             cause.insert(0, "the formula itself is ill-conditioned there")
         remarks.insert(0, ", ".join([f"{error.ulp:.3g} ulp at {error.where}", *cause]))
-    verdict = "stable" if excused.ulp <= target else "improved" if path.steps else "unchanged"
+    before = measure(machine_row(path.definition), path.definition, path.arguments, dtype, math.inf)[0]
+    verdict = "stable" if excused.ulp <= target else "improved" if error.ulp < before.ulp else "unchanged"
     return StableForm(path.term, path.definition, path.arguments, order, error, verdict,  # type: ignore[arg-type]
-                      "; ".join(remarks))
+                      "; ".join(remarks), (excused,), before)
 
 
 def _algebraic(path: Path, order: Order) -> None:

@@ -111,6 +111,20 @@ def onehot(name: str) -> Expr:
     return make("onehot", (), name)
 
 
+def others(name: str) -> Expr:
+    """1 for every class but the one at the label, 0 there."""
+    sides = sorted((leaf(t.POSITION), label_leaf(name)), key=lambda e: e.key)
+    return function("where", function("eq", *sides), ZERO, ONE)
+
+
+def others_of(e: Expr) -> str | None:
+    """The label y where e is `others(y)`."""
+    if e.op != "fn" or e.name != "where" or e.args[1] is not ZERO or e.args[2] is not ONE or e.args[0].op != "fn":
+        return None
+    found = [a.term for a in e.args[0].args if a.op == "leaf" and a.term.op == "label"]
+    return t.name_of(found[0]) if len(found) == 1 and others(t.name_of(found[0])) is e else None
+
+
 def same_label(a: str, b: str) -> Expr:
     """1 where two labels are equal, else 0."""
     return function("where", function("eq", label_leaf(a), label_leaf(b)), ONE, ZERO)

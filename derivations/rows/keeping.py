@@ -15,8 +15,10 @@ from lossmith.derivations.terms import (
     Term,
     add,
     div,
+    is_const,
     leaves,
     mul,
+    name_of,
     neg,
     node,
     rebuild,
@@ -34,7 +36,37 @@ def masked(term: Term, arguments: tuple[Argument, ...]) -> Term:
         for a in _exponents(t):
             logs = [n for n in _addends(a) if n.op == "log" and known[n.args[0]][0] <= 0]
             if len(logs) == 1 and logs[0] is not a:
-                found[a] = node("where", (node("gt", (logs[0].args[0], ZERO)), a, logs[0]))
+                found[a] = _hidden(a, logs[0])
+    return replace(term, found) if found else term
+
+
+def _hidden(a: Term, log: Term) -> Term:
+    """A sum with log(w) in it, -inf where w = 0; where w is 1 or 0 for a class, log(w) is not computed."""
+    w = log.args[0]
+    if w.op == "where" and is_const(w.args[1], 0) and is_const(w.args[2], 1):
+        return node("where", (w.args[0], log, _summed(a, log)))
+    return node("where", (node("gt", (w, ZERO)), a, log))
+
+
+def _summed(t: Term, without: Term) -> Term:
+    """A sum less one of its terms."""
+    if t is without:
+        return ZERO
+    if t.op == "add":
+        return add(_summed(t.args[0], without), _summed(t.args[1], without))
+    return sub(_summed(t.args[0], without), t.args[1]) if t.op == "sub" else t
+
+
+def emptied(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with a log-sum-exp over no class at all being -inf: where weights may hide every class of finite rows."""
+    finite = not any(a.axis == "class" and a.domain.low_closed and math.isinf(a.domain.low) for a in arguments)
+    found: dict[Term, Term] = {}
+    for t in walk(term) if finite else ():
+        if t.op == "rest" and len(t.args) == 1 and t.args[0].op == "where" and any(
+                n.op == "log" for n in t.args[0].args[1:]):
+            top = node("peak", t.args)  # only zero and the infinities are their own halves
+            empty = node("and", (node("lt", (top, ZERO)), node("eq", (top, mul(HALF, top)))))
+            found[t] = node("where", (empty, ZERO, t))
     return replace(term, found) if found else term
 
 
@@ -45,11 +77,14 @@ def weighed(term: Term, arguments: tuple[Argument, ...]) -> Term:
     an element lies below the peak, the two must round alike, and it is left as it is.
     """
     found: dict[Term, Term] = {}
+    exact = {a.name for a in arguments if a.domain.values}  # log 0 and log 1 are exact
     for t in walk(term):
         if t.op == "gap" and t.args[0].op == "peak":
             return term
         if t.op == "rest" and (parts := _parted(t.args)) is not None:
             u, b, w = parts
+            if w.op == "row" and name_of(w) in exact:
+                continue
             top = node("peak", t.args)
             off = sub(node("absorb", (w, node("exp_diff", (b, u)))), ONE)
             found[t] = add(t, node("sum", (mul(off, node("exp_diff", (u, top))),)))

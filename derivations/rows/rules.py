@@ -106,20 +106,21 @@ def _shared_softmax(e: Expr, algebra: Algebra) -> list[Expr]:
 
 def onehot_split(e: Expr, h: Holes) -> Term | None:
     """An expression of onehot(y): its value at the label and its value elsewhere."""
-    if e.sort != "row" or e.op in ("onehot", "leaf"):
+    if e.sort != "row" or e.op in ("onehot", "leaf", "log") or x.others_of(e) is not None:
         return None
     found = _onehots(e)
     if not found:
         return None
-    y = found[0].name
-    there = h.algebra.at(_replaced(e, found[0], ONE, h.algebra), y)
-    elsewhere = _replaced(e, found[0], ZERO, h.algebra)
+    y = x.others_of(found[0]) or found[0].name
+    one, others = x.onehot(y), x.others(y)
+    there = h.algebra.at(_replaced(_replaced(e, one, ONE, h.algebra), others, ZERO, h.algebra), y)
+    elsewhere = _replaced(_replaced(e, one, ZERO, h.algebra), others, ONE, h.algebra)
     return node("where", (node("eq", (POSITION, label(y))), h.hole(there), h.hole(elsewhere)))
 
 
 def _onehots(e: Expr) -> list[Expr]:
     """The one-hot rows outside reductions."""
-    if e.op == "onehot":
+    if e.op == "onehot" or x.others_of(e) is not None:
         return [e]
     if e.op in ("sum", "lse", "at"):
         return []
