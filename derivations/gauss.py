@@ -41,12 +41,13 @@ def _decimal(x: arb) -> Fraction:
 
 def remainders(term: Term, by: Term, env: Mapping[str, float], low: float, high: float, order: int,
                counts: tuple[int, ...], enough: float = 0.0) -> dict[int, float]:
-    """For each count of nodes at most |the remainder / the integral| of (1-u)**(order-1) * term, `by` from low to high.
+    """For each count of nodes at most |remainder / integral| of (1-u)**(order-1) * term, `by` from low to high.
 
-    env: the other arguments. enough: where the first count is this good, no wider ellipse is tried. Raises NotAnalyticError where no ellipse can be used.
+    env: the other arguments. enough: where the first count is this good, no wider ellipse is tried.
+    Infinite where no ellipse can be used. Raises NotAnalyticError for a term with no complex meaning.
     """
     with working(BITS):
-        found = {n: math.inf for n in counts}
+        found = dict.fromkeys(counts, math.inf)
         middle, half = (arb(low) + arb(high)) / 2, abs(arb(high) - arb(low)) / 2
         least = _integral(term, by, env, low, high, order)
         for rho in ELLIPSES:
@@ -113,11 +114,9 @@ def _run(term: Term, by: Term, at: acb, env: Mapping[str, float]) -> acb:
 
 
 def _power(a: acb, b: acb) -> acb:
-    return a ** int(b.real.mid().str(8, radius=False).split(".")[0]) if b.is_exact() and _whole(b) else (b * a.log()).exp()
-
-
-def _whole(b: acb) -> bool:
-    return bool(b.imag == 0 and b.real.is_integer() and abs(b.real) < 64)
+    """a**b; a whole power of any a."""
+    whole = b.is_exact() and b.imag == 0 and b.real.is_integer() and abs(b.real) < 64
+    return a ** round(float(b.real)) if whole else (b * a.log()).exp()
 
 
 _COMPLEX: Mapping[str, Callable[..., Any]] = {

@@ -37,7 +37,6 @@ from lossmith.derivations.terms import (
     make,
     mul,
     name_of,
-    neg,
     nodes_count,
     number,
     power,
@@ -384,7 +383,7 @@ def _settled(search: Search, slope: Term) -> Term | None:
     """A stable form of a slope, by a search of its own; None where there is none."""
     if is_const(slope):
         return slope
-    share = {fmt: SLOPE_POINTS for fmt in search.judge.fmts}
+    share = dict.fromkeys(search.judge.fmts, SLOPE_POINTS)
     judge = judges(slope, search.arguments, share, 6)
     judge = judge.select(np.isfinite(judge.truth))
     if judge.count < SLOPE_POINTS // 4:

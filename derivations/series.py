@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from flint import arb, fmpq
+from lossmith.derivations.balls import enclose
 from lossmith.derivations.constants import BITS, Constants, NotKnownError, Sum, fraction, is_writable, rational, term_of
 from lossmith.derivations.enclosing import working
 from lossmith.derivations.loss import Argument
@@ -49,6 +50,7 @@ DISCS = tuple(Fraction(x) for x in ("8", "6", "4", "3", "2", "3/2", "1", "3/4", 
                                     "1/64"))  # on which tails are bounded
 RADII = tuple(Fraction(x) for x in ("4", "3", "2", "3/2", "1", "3/4", "1/2", "3/8", "1/4", "1/8", "1/16", "1/32",
                                     "1/64", "1/128", "1/256", "1/1024", "1/4096"))  # that a polynomial may hold on
+FRACTIONS = tuple(s * Fraction(x) for x in ("1/2", "1/3", "2/3", "1/4", "3/4", "3/2") for s in (1, -1))
 PIECES = 4  # polynomials that are offered for one format
 U = var("u'")  # the quantity, a name that no argument can have
 SOURCES, QUANTITIES, FEW = 8, 12, 4  # parts of a formula that are tried, quantities for each, arguments of a part
@@ -127,7 +129,8 @@ class Prepared:
     @property
     def longest(self) -> int:
         """How many coefficients are known well enough to be printed."""
-        rational_only = not any(isinstance(c, Sum) for c in self.exact.c)
+        # Few exact ones are known where atoms, as a log 2, cancel on the way.
+        rational_only = len(self.exact.c) > SYMBOLIC and not any(isinstance(c, Sum) for c in self.exact.c)
         return min(LONGEST, len(self.exact.c) if rational_only else len(self.balls.c))
 
 
@@ -253,11 +256,19 @@ def _least(tail: Tail, radius: Fraction, coefficients: tuple[fmpq, ...], goal: f
 
 
 def points_of(definition: Term, argument: Argument) -> list[Fraction]:
-    """Where a formula of one argument may have a singularity or a root: 0, +-1, and its own constants."""
+    """Where a formula of one argument may have a singularity or a root: 0, +-1, its own constants, and simple
+    fractions at which it is found to vanish."""
     own = [number(t) for t in walk(definition) if is_const(t) and abs(number(t)) <= 64]
     found = dict.fromkeys([Fraction(0), Fraction(1), Fraction(-1), *own, *(-x for x in own)])
     low, high = argument.domain.low, argument.domain.high
-    return [x for x in found if low <= x <= high][:8]
+    roots = [x for x in FRACTIONS if low <= x <= high and x not in found and _vanishes(definition, argument.name, x)]
+    return [*roots, *(x for x in found if low <= x <= high)][:8]
+
+
+def _vanishes(definition: Term, name: str, at: Fraction) -> bool:
+    """Whether a formula of one argument is 0 at a number, as far as many digits tell."""
+    ball = enclose(definition, {name: at}, 3 * BITS)
+    return not isinstance(ball, list) and ball.is_finite() and bool(abs(ball) < 2.0**-BITS)
 
 
 def shifted(definition: Term, argument: Term, point: Fraction) -> Term:
