@@ -54,7 +54,7 @@ RECOGNITIONS = (
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
 STEADY = (
-    "softplus-of-log-ratio", "sigmoid-of-log-ratio", "half-perimeter-less-side", "root-of-product-of-four",
+    "softplus-of-log-ratio", "half-perimeter-less-side", "root-of-product-of-four",
     "law-of-cosines", "quadratic-formula", "less-root-of-square-less", "log-sigmoid-difference-by-size",
     "log-sum-of-sigmoids-by-size",
     "halved-sum", "harmonic-sum", "over-reciprocals", "log-of-turn", "log-of-softplus", "tan-of-turn",

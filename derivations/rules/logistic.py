@@ -131,11 +131,6 @@ RULES = family(
          "log1p(exp(a/2)*(b/c)*exp(a/2)))", "b > 0, c > 0",
          words="the exponential of a logarithm is its argument, which has all its digits",
          because=r"\log(1+e^{a+\log b-\log c}) = \log(1+e^{a}\tfrac bc)"),
-    rule("sigmoid-of-log-ratio", "sigmoid(a + log(b) - log(c))",
-         "where(a + log(b) - log(c) > 0, 1/(1 + exp(-a/2)*(c/b)*exp(-a/2)), "
-         "exp(a/2)*(b/c)*exp(a/2)/(1 + exp(a/2)*(b/c)*exp(a/2)))", "b > 0, c > 0",
-         words="the exponential of a logarithm is its argument, which has all its digits",
-         because=r"\sigma(a+\log b-\log c) = \frac{e^{a}b/c}{1+e^{a}b/c}"),
     rule("log-sigmoid-difference-by-size", "log(sigmoid(a) - sigmoid(b))",
          "where(a - b < 1, log(-expm1(b - a)), log1p(-exp(b - a))) - (softplus(-a) + softplus(b))", "a > b",
          words="the difference is a product, and its logarithm a sum of terms of one sign",
