@@ -248,9 +248,7 @@ class Search:
         before, limit = len(self.pool), np.log2(1 + self.target)
         if any(c.worst <= limit for c in self.pool.values()):
             return False
-        ordered_by = sorted(self.pool.values(), key=lambda c: c.score)
-        in_halves = [c for c in ordered_by[DOUBLED:] if any(m.name == HALVED for m in c.moves)]
-        for c in ordered_by[:DOUBLED] + in_halves[: DOUBLED // 4]:
+        for c in self._to_double():
             for term, moves in self.machines(c):
                 kept = functools.partial(is_series, known=series_of(moves))
                 for begin in WAYS:
@@ -261,6 +259,17 @@ class Search:
         if len(self.pool) > before:
             self.excuse(fully=True)
         return len(self.pool) > before
+
+    def _to_double(self) -> list[Candidate]:
+        """The leading candidates, the first that each other set of few steps led to, and some in halves."""
+        order = sorted(self.pool.values(), key=lambda c: c.score)
+        ways: dict[frozenset[str], Candidate] = {}
+        for c in order:
+            ways.setdefault(frozenset(m.name for m in c.moves), c)
+        leading = order[:DOUBLED]
+        others = sorted((c for c in ways.values() if c not in leading), key=lambda c: (len(c.moves), c.score))
+        in_halves = [c for c in others if any(m.name == HALVED for m in c.moves)]
+        return _unique([*leading, *others[:DOUBLED], *in_halves[: DOUBLED // 4]])
 
     def machines(self, c: Candidate) -> Iterator[tuple[Term, tuple[Move, ...]]]:
         """A candidate's term, and its machine form where that is another, with the moves to each."""

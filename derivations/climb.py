@@ -7,6 +7,7 @@ the worst points known, truth is asked. Bounded by counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -24,6 +25,7 @@ ASKED = 36  # points of a format at which truth is asked, the most suspicious fi
 AT_SEAMS = 24  # of them at seams
 WORST, STEPS = 6, (1, -1, 2, -3, 1 << 8, -(1 << 8), 1 << 16, -(1 << 16))  # places around each of the worst points
 HALVINGS = 64
+CORNERED = 3  # at most so many arguments have corners
 BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
 AT_BALANCES = 48  # points there at which truth is asked
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
@@ -43,17 +45,39 @@ def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequenc
 
 def _suspects(term: Term, rivals: Sequence[Term], known: Judge, arguments: Sequence[Argument], fmt: Format,
               given: Sequence[Term], attempt: int) -> Columns:
-    drawn = points.scalar_points(arguments, DRAWN, 7 + attempt, fmt, constants(term), given=given)
+    landmarks = [*constants(term), *_faint_powers(fmt)]
+    drawn = points.scalar_points(arguments, DRAWN, 7 + attempt, fmt, landmarks, given=given)
     seams = satisfying(_inside(_at_seams(_comparisons(term), drawn, fmt), arguments), given)
     balances = satisfying(_inside(_at_seams(_balances(known.definition), drawn, fmt), arguments), given)
+    corners = satisfying(_corners(arguments, fmt), given)
     around = satisfying(_inside(_around_worst(term, known, fmt), arguments), given)
     table = [_chosen(term, rivals, columns, fmt, count) for columns, count in (
-        (drawn, ASKED), (seams, AT_SEAMS), (balances, AT_BALANCES), (around, ASKED)) if _length(columns)]
+        (drawn, ASKED), (seams, AT_SEAMS), (balances, AT_BALANCES), (corners, ASKED),
+        (around, ASKED)) if _length(columns)]
     return {n: np.concatenate([c[n] for c in table]) for n in drawn} if table else {}
 
 
 def _length(columns: Columns) -> int:
     return len(next(iter(columns.values()))) if columns else 0
+
+
+def _faint_powers(fmt: Format) -> list[float]:
+    """Numbers whose square or cube is subnormal, with some of its digits left."""
+    return [sign * 1.37 * (fmt.smallest * 2.0**digits) ** (1 / n) for n in (2, 3) for digits in (4, 14)
+            for sign in (1, -1)]
+
+
+def _corners(arguments: Sequence[Argument], fmt: Format) -> Columns:
+    """Every choice of the ends of the domains and of the numbers next to them and to 0, where that is not too many."""
+    if not 1 < len(arguments) <= CORNERED:
+        return {}
+    found = []
+    for a in arguments:
+        ends = [v for v in (float(a.domain.low), float(a.domain.high), 0.0) if math.isfinite(v)]
+        ends = [*points.neighbours(ends, fmt), *(() if len(ends) > 2 else (-fmt.largest, fmt.largest))]
+        found.append(np.array(sorted({v for v in ends if math.isfinite(v) and a.domain.holds(v)})))
+    grids = np.meshgrid(*found, indexing="ij")
+    return {a.name: np.asarray(g, dtype=np.float64).reshape(-1) for a, g in zip(arguments, grids, strict=True)}
 
 
 def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:

@@ -253,7 +253,10 @@ def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: D
     """The worst error of one form beyond what conditioning excuses, of the points where it is worst beside another."""
     with np.errstate(invalid="ignore"):
         ratio = np.nan_to_num(one[rows] / np.maximum(other[rows], 1.0), nan=1.0)
-    poor = rows[np.argsort(-ratio, kind="stable")][:BESIDE]
+    order = rows[np.argsort(-ratio, kind="stable")]
+    # The worst may all be near one root, which excuses them.
+    spread = order[BESIDE:][:: max(1, (len(order) - BESIDE) // BESIDE)]
+    poor = np.concatenate([order[:BESIDE], spread])
     return max((float(one[i] / fresh.excused(i)) for i in poor.tolist() if one[i] > STABLE), default=0.0)
 
 
