@@ -319,7 +319,16 @@ class _Way:
             return make("log1pmx", self.gap)
         apart = make("precise", write(plus(canon(self.top), canon(self.bottom), -1)))
         near = make("log1pmx", build("div", apart, self.bottom))
-        return make("where", node("lt", (make("abs", self.gap), HALF)), near, build("sub", self.log(), self.gap))
+        return make("where", node("lt", (make("abs", self.gap), HALF)), near, build("sub", self.far(), self.gap))
+
+    def far(self) -> Term:
+        """The logarithm where it is not near 0: of products by roots, which neither overflow nor vanish."""
+        parts = factors(build("div", self.top, self.bottom))
+        if len(parts) < 3:
+            return self.log()
+        roots = ((sign, make("sqrt", a)) for sign, a in parts)
+        inside = reduce(lambda t, x: build("mul" if x[0] > 0 else "div", t, x[1]), roots, ONE)
+        return build("mul", TWO, make("log", inside))
 
 
 def _quotient(powers: Powers) -> tuple[Fraction, Term, Term]:
