@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def _answer(unit: Unit, order: Order, dtypes: Dtypes,
     """What was kept; else what the search finds, which is kept from now on."""
     if FOLDER.path() is None or (sources := _sources()) is None:
         return search()
-    question = Question(unit.name, unit.title, _definition(unit), unit.arguments, unit.references, unit.policies,
+    arguments = tuple(replace(a, order=0) for a in unit.arguments)  # which counts what was declared before it
+    question = Question(unit.name, unit.title, _definition(unit), arguments, unit.references, unit.policies,
                         unit.given, order, dtypes or ())
     asked = json.dumps([FORMAT, sources, plain.packed([question], Question)], separators=(",", ":"))
     key = hashlib.sha256(asked.encode()).hexdigest()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ def test_another_question_is_another_entry(folder: Path, searches: list[str]) ->
     asked(dtypes=("float64",))
     assert searches == ["", "", ""]
     assert len(list(folder.glob("*.json"))) == 3
+
+
+def test_what_was_declared_before_makes_no_other_question(folder: Path, searches: list[str]) -> None:
+    unit = formula_unit(FORMULA, "x=real")
+    kept.derive(unit)
+    kept.derive(replace(unit, arguments=tuple(replace(a, order=a.order + 7) for a in unit.arguments)))
+    assert searches == [""]
 
 
 def test_other_sources_are_another_question(folder: Path, searches: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
