@@ -71,7 +71,7 @@ class Vanishing:
     source: Term
     by: Term
     at: Term
-    gap: Term  # by - at, as it is best computed
+    gap: Term  # by - at
     order: int
     slope: Term
 
@@ -86,11 +86,13 @@ class Integral:
     vanishing: Vanishing
     count: int
     remainder: float
+    slope: Term  # as it was found
 
     @property
     def words(self) -> str:
         v = self.vanishing
-        inner = show(replace(v.slope, {v.by: add(v.at, mul(var("u"), var("t")))}))
+        inner = min((show(replace(s, {v.by: add(v.at, mul(var("u"), var("t")))})) for s in (self.slope, v.slope)),
+                    key=len)
         weight, power = ("(1 - u)*", "t**2") if v.order == 2 else ("", "t")
         return (f"what vanishes {'twice ' if v.order == 2 else ''}where t = {show(v.gap)} is 0 is an integral of its "
                 f"slope: {power} times that of {weight}{inner} over u from 0 to 1, by Gauss's rule with {self.count} "
@@ -121,19 +123,14 @@ def vanishings(source: Term, arguments: Sequence[Argument]) -> list[Vanishing]:
     if len(sample) < 2:
         return found
     for z, w in itertools.permutations(used, 2):
-        one = _vanishing(source, z, w, sub(z, w), sample)
+        one = _vanishing(source, z, w, sample)
         if one is not None:
             found.append(one)
-    if not found:
-        for z in used:
-            for gap in _roots(source, z):
-                one = _vanishing(source, z, sub(z, gap), gap, sample)
-                if one is not None:
-                    found.append(one)
     return sorted(found, key=lambda v: (-v.order, nodes_count(v.slope)))
 
 
-def _vanishing(source: Term, z: Term, at: Term, gap: Term, sample: Sequence[dict[str, float]]) -> Vanishing | None:
+def _vanishing(source: Term, z: Term, at: Term, sample: Sequence[dict[str, float]]) -> Vanishing | None:
+    gap = sub(z, at)
     try:
         if not _is_zero(source, z, at, sample):
             return None
@@ -147,11 +144,11 @@ def _vanishing(source: Term, z: Term, at: Term, gap: Term, sample: Sequence[dict
 
 def _is_zero(term: Term, z: Term, at: Term, sample: Sequence[dict[str, float]]) -> bool:
     """Whether a term vanishes at every sampled point where z is `at`: its ball is tiny and holds 0."""
-    there = replace(term, {z: at}) if z not in set(leaves(at)) else None
+    there = replace(term, {z: at})
     values = 0
     for env in sample:
         with working(500):
-            ball = balls.enclose(there if there is not None else term, env, 400)
+            ball = balls.enclose(there, env, 400)
         assert not isinstance(ball, list)
         if not ball.is_finite():
             continue
@@ -159,11 +156,6 @@ def _is_zero(term: Term, z: Term, at: Term, sample: Sequence[dict[str, float]]) 
             return False
         values += 1
     return 2 * values > len(sample)
-
-
-def _roots(source: Term, z: Term) -> Iterator[Term]:
-    """Differences that may vanish where the slope by z does, read off a slope in which z occurs once."""
-    return iter(())
 
 
 def _places(term: Term, arguments: Sequence[Argument], count: int) -> list[dict[str, float]]:
@@ -279,7 +271,7 @@ def integrals(v: Vanishing, slope: Term, scale: Term, scaled: Term | None, argum
             continue
         for n, left in worst.items():
             if 0 < left <= GOAL:
-                yield Integral(v.source, _summed(v, slope, scaled, n), condition, v, n, left)
+                yield Integral(v.source, _summed(v, slope, scaled, n), condition, v, n, left, slope)
                 break
 
 
@@ -299,7 +291,7 @@ def _summed(v: Vanishing, slope: Term, scaled: Term | None, count: int) -> Term:
     """t**order times the sum of weights times slopes; with t over z where the slopes are scaled."""
     parts: list[Term] = []
     for u, w in nodes(count):
-        weight, z = const(_short(w * (1 - u) ** (v.order - 1))), _at(v, u)
+        weight, z = const(_short(w * (1 - u) ** (v.order - 1))), add(v.at, mul(const(u), v.gap))
         if scaled is None:
             parts.append(mul(weight, replace(slope, {v.by: z})))
         else:
@@ -311,18 +303,10 @@ def _summed(v: Vanishing, slope: Term, scaled: Term | None, count: int) -> Term:
     return total
 
 
-def _at(v: Vanishing, u: Fraction) -> Term:
-    return add(v.at, mul(const(u), v.gap)) if v.by not in set(leaves(v.at)) else sub(v.by, mul(const(1 - u), v.gap))
-
-
 def _short(x: Fraction) -> Fraction:
     """A number to 25 significant decimals."""
-    return Fraction(f"{float(0) if not x else _rounded(x)}")
-
-
-def _rounded(x: Fraction) -> str:
     exponent = math.floor(math.log10(float(abs(x))))
-    return f"{round(x * Fraction(10) ** (25 - exponent))}e{exponent - 25}"
+    return Fraction(f"{round(x * Fraction(10) ** (25 - exponent))}e{exponent - 25}")
 
 
 # --- beside the forms of a search ----------------------------------------------------------------
