@@ -168,3 +168,11 @@ def test_what_has_no_value_is_given_none():
     assert np.isnan(evaluate(form.term, {"x": np.array([0.0]), "y": np.array([0.0])}, F64)).all()
     _, kept = stabilize(read("p*log(p/q)"), arguments(p="[0,1]", q="[0,1]"))
     assert evaluate(kept.term, {"p": np.array([0.0]), "q": np.array([0.0])}, F64) == 0
+
+
+def test_a_large_scale_beside_a_root_does_not_hide_it():
+    known = tuple(Argument(n, "input", parse_domain("(0,inf)")) for n in ("x", "s"))
+    fmt = FORMATS["float64"]
+    whole = judge(read("s*log(x)"), known, fmt, 20, 1)
+    there = whole.at({"x": np.array([1.03125, 1.5]), "s": np.array([1e6, 1e6])}, fmt)
+    assert [there.near_root(i) for i in range(2)] == [True, False]
