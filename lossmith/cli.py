@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 FORMATS = ("text", "latex", "markdown", "html", "json")
-COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "doctor", "cache", "explain")
+COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "bench", "doctor", "cache", "explain")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_stabilize(commands)
     _add_audit(commands)
+    _add_bench(commands)
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     cache = commands.add_parser("cache", help="what is kept between runs: where, how large")
@@ -122,6 +123,25 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,
                      help="exit 1 where the worst error is larger: 4ulp (default: the contract)")
     add.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_bench(commands: Commands) -> None:
+    add = commands.add_parser("bench", help="how fast the kernels are, against what people use, accuracy beside it")
+    add.add_argument("losses", metavar="LOSS", nargs="*",
+                     help="of `lossmith list`, or focal, huber, log_cosh, poisson; default: the usual ones")
+    add.add_argument("--size", action="append", metavar="N|ROWSxCLASSES", help="1e6, or 4096x1000; may be repeated")
+    add.add_argument("--full", action="store_true", help="sizes from a hundred to where memory is all that counts")
+    add.add_argument("--contender", action="append", metavar="NAME",
+                     help="np, pt, c, torch, torch.compile, jax, 'numpy by hand', ..; may be repeated; default: all")
+    add.add_argument("--forward", action="store_true", help="the loss alone, without its gradient")
+    add.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    add.add_argument("--tier", choices=("fast", "accurate"), default="fast", help="of lossmith's own; default: fast")
+    add.add_argument("--threads", type=_positive, metavar="N", default=1, help="default: 1")
+    add.add_argument("--seconds", type=float, metavar="S", default=2.0, help="for each table (default: 2)")
+    add.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                     help="cpu counts this process alone, where others run beside it")
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.add_argument("--plot", metavar="FILE", help="write a picture of time against accuracy, SVG")
 
 
 def _positive(text: str) -> int:

@@ -139,6 +139,13 @@ def run_audit(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def run_bench(options: argparse.Namespace) -> int:
+    """Times and errors of ours and of what people use."""
+    from lossmith.bench_command import run
+
+    return run(options)
+
+
 def run_doctor(options: argparse.Namespace) -> int:
     """What this machine can build and run."""
     from lossmith.doctor import examine

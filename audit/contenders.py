@@ -1,0 +1,185 @@
+"""Who computes a loss and its gradient here: lossmith's targets, and what people use today, where it is installed.
+
+A contender is prepared once for some data, and gives what is then called: it returns the loss per example
+(per row) and the gradient by the first input, or the loss alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from lossmith.audit import contenders_by_hand as by_hand
+from lossmith.audit.adapters import Unavailable, torch_module
+from lossmith.audit.workloads import Workload
+from lossmith.derivations.ulp import Array
+
+Entry = Literal["loss", "loss_gradient"]
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of a contender besides the loss."""
+
+    entry: Entry = "loss_gradient"
+    dtype: str = "float32"
+    tier: str = "fast"
+    threads: int = 1
+
+    @property
+    def both(self) -> bool:
+        return self.entry == "loss_gradient"
+
+
+Prepare = Callable[[Workload, Mapping[str, Array], Setting], Call]
+
+
+def values(found: Any) -> tuple[Array, ...]:
+    """What a call returned as arrays of float64: (loss,) or (loss, gradient)."""
+    parts = found if isinstance(found, (tuple, list)) else (found,)
+    return tuple(np.asarray(p.detach().numpy() if hasattr(p, "detach") else p).astype(np.float64) for p in parts)
+
+
+def _np(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    function, data = getattr(by_hand.module("np", workload.unit), setting.entry), list(arrays.values())
+    return lambda: function(*data, tier=setting.tier)
+
+
+def _pt(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    function = getattr(by_hand.module("pt", workload.unit), workload.unit.name)
+    return _differentiated(lambda *t: function(*t, reduction="none", tier=setting.tier), workload, arrays, setting)
+
+
+def _c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    from lossmith.audit.host import SUFFIX
+
+    compiled = importlib.import_module("lossmith.codegen.compiled")
+    texts = by_hand.texts("c", workload.unit)
+    name = workload.unit.name
+    try:
+        library = compiled.load_text(name, texts[f"c/{name}.c"], texts[f"c/{name}.h"])
+        options = {"dtype": SUFFIX[setting.dtype], "tier": setting.tier, "threads": setting.threads}
+        library.function(name, setting.entry, options["dtype"], setting.tier)
+    except (compiled.CompileError, KeyError) as problem:
+        raise Unavailable(f"C: {problem}") from None
+    data = dict(arrays)
+
+    def call() -> Any:
+        found = library.call(name, setting.entry, data, **options)
+        return (found["loss"], found["gradient"]) if setting.both else found["loss"]
+
+    return call
+
+
+def _differentiated(function: Callable[..., Any], workload: Workload, arrays: Mapping[str, Array],
+                    setting: Setting) -> Call:
+    """Forward, and backward with ones, as torch does it."""
+    torch = torch_module()
+    torch.set_num_threads(setting.threads)
+    tensors = [torch.from_numpy(a) for a in arrays.values()]
+    if not setting.both:
+        return lambda: function(*tensors)
+    tensors[0].requires_grad_(True)
+    ones = torch.ones_like(function(*tensors).detach())
+
+    def call() -> Any:
+        loss = function(*tensors)
+        return loss, torch.autograd.grad(loss, tensors[0], ones)[0]
+
+    return call
+
+
+def _torch(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    return _differentiated(by_hand.torch_function(workload), workload, arrays, setting)
+
+
+def _torch_compile(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    torch = torch_module()
+    torch._dynamo.reset()
+    torch.set_num_threads(setting.threads)
+    call = _differentiated(torch.compile(by_hand.torch_function(workload), dynamic=False), workload, arrays, setting)
+    try:
+        call()
+    except Exception as problem:
+        raise Unavailable(f"torch.compile: {' '.join(str(problem).split())[:80]}") from None
+    return call
+
+
+def _needs(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise Unavailable(f"{package} is not installed") from None
+
+
+def _jax(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    jax = _needs("jax")
+    if setting.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    function = by_hand.array_function(workload, jax.numpy)
+
+    def both(*data: Any) -> Any:
+        loss, back = jax.vjp(lambda first: function(first, *data[1:]), data[0])
+        return loss, back(jax.numpy.ones_like(loss))[0]
+
+    run = jax.jit(both if setting.both else function)
+    data = [jax.numpy.asarray(a) for a in arrays.values()]
+    return lambda: jax.block_until_ready(run(*data))
+
+
+def _hand(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    run, data = by_hand.hand(workload, setting.both), list(arrays.values())
+
+    def call() -> Any:
+        with np.errstate(all="ignore"):
+            return run(*data)
+
+    return call
+
+
+def _numba(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    numba = _needs("numba")
+    numba.set_num_threads(min(setting.threads, numba.config.NUMBA_NUM_THREADS))
+    run, data = by_hand.loop(workload, setting.both, numba), list(arrays.values())
+    return lambda: run(*data)
+
+
+def _numexpr(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    numexpr = _needs("numexpr")
+    numexpr.set_num_threads(setting.threads)
+    loss, gradient = by_hand.numexpr_texts(workload)
+    if setting.both:
+        return lambda: (numexpr.evaluate(loss, arrays), numexpr.evaluate(gradient, arrays))
+    return lambda: numexpr.evaluate(loss, arrays)
+
+
+def _scipy(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    special = _needs("scipy.special")
+    run, data = by_hand.scipy_function(workload, special, setting.both), list(arrays.values())
+
+    def call() -> Any:
+        with np.errstate(all="ignore"):
+            return run(*data)
+
+    return call
+
+
+def _sklearn(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    run = by_hand.sklearn_function(workload, _needs("sklearn._loss"))
+    raw, true = (np.ascontiguousarray(a) for a in arrays.values())
+    if setting.both:
+        return lambda: run.loss_gradient(true, raw, n_threads=setting.threads)
+    return lambda: run.loss(true, raw, n_threads=setting.threads)
+
+
+# Ours first; then the peers, from the most used.
+CONTENDERS: Mapping[str, Prepare] = {
+    "np": _np, "pt": _pt, "c": _c,
+    "torch": _torch, "torch.compile": _torch_compile, "jax": _jax, "numpy by hand": _hand, "numba": _numba,
+    "numexpr": _numexpr, "scipy": _scipy, "sklearn": _sklearn,
+}
+OURS = frozenset({"np", "pt", "c"})

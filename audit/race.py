@@ -1,0 +1,55 @@
+"""Timing several functions side by side: interleaved, shuffled each round, medians, and ratios within a round.
+
+What runs beside this process slows all contenders alike: a ratio of two times of one round says more than either.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+SHORTEST = 2e-3  # seconds that one measurement takes at least
+CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contender: its median in seconds, and the median of its time over the reference's in the same round."""
+
+    seconds: float
+    ratio: float
+    rounds: int
+
+
+def race(runners: Mapping[str, Callable[[], object]], reference: str, seconds: float = 2.0, clock: str = "wall",
+         least: int = 5) -> dict[str, Timing]:
+    """Every runner in every round, in another order each time, until `seconds` are over; at least `least` rounds."""
+    now = CLOCKS[clock]
+    repeats = {name: _repeats(run, now) for name, run in runners.items()}
+    found: dict[str, list[float]] = {name: [] for name in runners}
+    order, shuffle = list(runners), random.Random(0).shuffle
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(found[reference]) < least:
+        shuffle(order)
+        for name in order:
+            found[name].append(_once(runners[name], repeats[name], now))
+    base = found[reference]
+    return {name: Timing(statistics.median(times), statistics.median(b / max(t, 1e-12) for t, b in zip(times, base)),
+                         len(times)) for name, times in found.items()}
+
+
+def _repeats(run: Callable[[], object], now: Callable[[], float]) -> int:
+    """How often a runner is called for one measurement; the first call warms it."""
+    run()
+    taken = _once(run, 1, now)
+    return max(1, min(10_000, round(SHORTEST / max(taken, 1e-7))))
+
+
+def _once(run: Callable[[], object], repeats: int, now: Callable[[], float]) -> float:
+    started = now()
+    for _ in range(repeats):
+        run()
+    return (now() - started) / repeats
