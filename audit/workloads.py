@@ -85,7 +85,10 @@ def load(name: str) -> Workload:
     """A loss by its name here, or in the catalogue. Raises UnknownLoss."""
     if name in FORMULAS and name not in catalogue.names():
         return Workload(name, _unit(name, FORMULAS[name]), WRITTEN.get(name))
-    unit = catalogue.load(SHORT.get(name, name))
+    try:
+        unit = catalogue.load(SHORT.get(name, name))
+    except catalogue.UnknownLoss:
+        raise catalogue.UnknownLoss(name, (*USUAL, *(u["name"] for u in catalogue.described()))) from None
     return Workload(unit.name, unit, WRITTEN.get(unit.name))
 
 
