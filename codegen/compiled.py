@@ -26,15 +26,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lossmith.codegen.prototypes import Parameter, Prototype, read
+from lossmith.codegen.prototypes import Parameter, read
 
 Array = npt.NDArray[Any]
 COMPILERS = ("cc", "gcc", "clang")
 # Of templates/c: what a kernel is computed with is exactly what is written.
 EXACT = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 FLAGS = ("-std=c11", "-O3", *EXACT, "-fPIC", "-shared", "-Wno-unknown-pragmas", "-DLOSSMITH_ONE_VERSION")
-# Tried in this order: what this processor can do and threads, then without one, then without the other.
-EXTRA = (("-march=native", "-fopenmp"), ("-fopenmp",), ("-march=native", "-fopenmp-simd"), ("-fopenmp-simd",), ())
+# Tried in this order: all that this processor can do, and threads; then less of either.
+_NATIVE = ("-march=native", "-mprefer-vector-width=512")
+EXTRA = ((*_NATIVE, "-fopenmp"), ("-march=native", "-fopenmp"), ("-fopenmp",), ("-march=native", "-fopenmp-simd"),
+         ("-fopenmp-simd",), ())
 PARTS = {("f32", "fast"): 1, ("f64", "fast"): 2, ("f16", "fast"): 4, ("bf16", "fast"): 8, ("f32", "accurate"): 16,
          ("f64", "accurate"): 32}
 SUFFIX = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
@@ -140,7 +142,8 @@ def build(source: Source, parts: Iterable[tuple[str, str]] | None = None, folder
 
 def _key(source: Source, command: Sequence[str], flags: Sequence[str]) -> str:
     made = hashlib.sha256()
-    for text in (source.source, source.header, _version(tuple(command)), "\0".join([*command, *flags]).encode(), _processor()):
+    asked = "\0".join([*command, *flags]).encode()
+    for text in (source.source, source.header, _version(tuple(command)), asked, _processor()):
         made.update(hashlib.sha256(text).digest())
     return made.hexdigest()[:32]
 
@@ -182,8 +185,8 @@ def _compile(command: Sequence[str], flags: Sequence[str], source: Source, libra
         made.chmod(0o700)
         record = work / "record"
         record.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
-        os.replace(record, _record(library))
-        os.replace(made, library)
+        record.replace(_record(library))
+        made.replace(library)
 
 
 def _run(command: Sequence[str], work: Path) -> str:
@@ -333,6 +336,7 @@ def gather(parameters: Sequence[Parameter], arrays: Mapping[str, Any],
            dtype: np.dtype[Any]) -> tuple[dict[str, Any], dict[str, int], tuple[int, ...]]:
     """Inputs as contiguous arrays of one shape, the sizes to pass, and the shape without the class axis."""
     given = [p for p in parameters if p.kind in ("input", "label", "number")]
+    arrays = {p.name: arrays[p.name] if p.name in arrays else arrays[p.name.removesuffix("_")] for p in given}
     values: dict[str, Any] = {p.name: arrays[p.name] for p in given if p.kind == "number"}
     plain = {p.name: np.asarray(arrays[p.name]) for p in given if p.kind != "number"}
     rows = {p.name for p in given if "classes" in p.shape}

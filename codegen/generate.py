@@ -169,7 +169,13 @@ def build(task: Task) -> dict[str, str]:
     files: dict[str, str] = {}
     for target in task.targets:
         printer = importlib.import_module(f"lossmith.codegen.targets.{target}")
-        for rendered in printer.render(bundle):
+        try:
+            made = printer.render(bundle)
+        except ValueError as problem:
+            if target == "c" and len(task.targets) > 1:  # what C has no function for the other targets still have
+                continue
+            raise GenerateError(f"{task.unit}: {problem}") from problem
+        for rendered in made:
             files[rendered.path] = _stamped(rendered, bundle.origin, target)
     for folder, comment, text in _pages(derivations):
         files[f"{folder}/{unit.name}.{folder}"] = provenance.stamp_derivation(

@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 
 from flint import arb, arb_poly, fmpq
-from lossmith.derivations.approximation import Ball, Table, working
+from lossmith.derivations.approximation import WORKING, Ball, Table, working
 from lossmith.derivations.ulp import FORMATS, round_fraction
 
-TERMS = 120  # of a series; what follows them is bounded by a geometric series
+TERMS = 64  # of a series; what follows them is bounded by a geometric series
 PIECES = 96
 BITS = 300
 
@@ -42,9 +42,15 @@ class Series:
     def value(self, x: Ball) -> Ball:
         """The sum at a ball, enclosed."""
         total = arb(0)
-        for n in reversed(range(TERMS)):
-            total = total * x + _ball(self.term(n))
+        for c in reversed(self.balls):
+            total = total * x + c
         return total + arb(0, _ball(self.tail))
+
+    @cached_property
+    def balls(self) -> list[Ball]:
+        """The coefficients, enclosed."""
+        with working(WORKING):
+            return [_ball(self.term(n)) for n in range(TERMS)]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
+# What else some target's files are written with.
+_ALSO = {"c": ("polynomials.py", "targets/cu.py", "targets/cu_device.py", "targets/cu_printing.py")}
+
+
 @functools.cache
 def template_hash(target: str) -> str:
     """The hash of all that the files of a target are written with: its templates, table and printer."""
@@ -73,7 +77,7 @@ def template_hash(target: str) -> str:
             ROOT / "codegen" / "targets" / f"{target}.py",
             *sorted((ROOT / "codegen" / "targets").glob(f"{target}_*.py")),
             ROOT / "codegen" / "printing.py",
-            *([ROOT / "codegen" / "polynomials.py"] if target == "c" else []),
+            *(ROOT / "codegen" / name for name in _ALSO.get(target, ())),
         ]
     texts = [part for p in found for part in (p.relative_to(ROOT).as_posix(), p.read_text(encoding="utf-8"))]
     return digest(*texts)

@@ -21,6 +21,7 @@ from lossmith.codegen.targets.c_printing import (
     operations,
     powers_in,
     printed,
+    units,
 )
 from lossmith.codegen.targets.c_rows import RowWriter
 from lossmith.codegen.targets.cu import Array, Entry, _all_terms, _meaning, _output_shape, _restricted, entries_of
@@ -141,15 +142,12 @@ def _body(entry: Entry, kernel: Elementwise, arithmetic: Arithmetic, arrays: Seq
     takes = [f"const {kind} {identifier(i.name)}" for i in (*arrays, *parameters)]
     takes += [f"{kind}* out{n}" for n in range(len(entry.outputs))]
     unused = [f"(void){identifier(i.name)};" for i in (*arrays, *parameters) if i.name not in used]
-    lets = [f"const {kind} {identifier(let.name)} = {printed(let.term, arithmetic)};" for let in program.lets]
-    results = [f"*out{n} = {_value(printed(program.outputs[key], arithmetic), arithmetic)};"
+    known = units(program.lets, program.outputs.values())
+    lets = [f"const {kind} {identifier(let.name)} = {printed(let.term, arithmetic, known)};" for let in program.lets]
+    results = [f"*out{n} = {printed(program.outputs[key], arithmetic, known)};"
                for n, (key, _) in enumerate(entry.outputs)]
     return {"name": f"element_{entry.name}{arithmetic.suffix}", "takes": ", ".join(takes),
             "statements": [*unused, *lets, *results]}
-
-
-def _value(text: str, arithmetic: Arithmetic) -> str:
-    return text
 
 
 def _launcher(bundle: Bundle, entry: Entry, precision: Precision, arrays: Sequence[Input],

@@ -12,7 +12,8 @@ AT_ONCE = 16384  # elements of whole rows that a thread takes at a time
 
 def takes(writer: RowWriter, storage: str) -> list[str]:
     """The parameters of the public function."""
-    types = {"row": f"const {storage}* ", "scalar": f"const {storage}* ", "label": "const int64_t* ", "parameter": "double "}
+    array = f"const {storage}* "
+    types = {"row": array, "scalar": array, "label": "const int64_t* ", "parameter": "double "}
     made = [types[i.kind] + identifier(i.name) for i in writer.kernel.inputs]
     return [*made, *(f"{storage}* {name}" for _, name in writer.outputs), "int64_t rows", "int64_t classes"]
 
@@ -50,7 +51,8 @@ class _Driver:
         names = dict(zip((key for key, _ in self.writer.outputs), (name for _, name in self.writer.outputs)))
         whole = f"{first} * classes"
         return ", ".join([
-            *(identifier(n) + whole for n in self.inputs["row"]), *(identifier(n) + first for n in self.inputs["scalar"]),
+            *(identifier(n) + whole for n in self.inputs["row"]),
+            *(identifier(n) + first for n in self.inputs["scalar"]),
             *(identifier(n) + first for n in self.inputs["label"]), *(identifier(n) for n in self.inputs["parameter"]),
             *(names[key] + whole for key in self.writer.class_outputs),
             *(names[key] + first for key in self.writer.row_outputs), rows, "(int32_t)classes"])
@@ -60,8 +62,8 @@ class _Driver:
     def _args(self, function: dict[str, Any], *, k: str, at: str, lane: str, rows: str, kept: str,
               keep: str = "", outs: str = "", other: str = "") -> str:
         """A call of one of the writer's functions: each parameter, by its name, as it is called here."""
-        s = self.a.suffix
-        places = {"k": k, "s": "&s", "t": "&t", "at": at, "lane": lane, "classes": "classes", "other": other}
+        places = {"index": k, "known": "&s", "sums": "&t", "place": at, "lane": lane, "classes": "classes",
+                  "other": other}
         made = []
         for taken in filter(None, function["takes"].split(", ")):
             name = taken.replace("*", " ").split()[-1]
@@ -115,12 +117,14 @@ class _Driver:
                  *(f"{kind} {b}[{SHORT * lanes}];" for b in buffers),
                  f"for (int64_t row = 0; row < rows; row += {lanes}) {{"]
         self.ready = set()
-        inside = [f"const int count = rows - row < {lanes} ? (int)(rows - row) : {lanes};", f"for (int i = 0; i < {lanes}; ++i) {{",
+        wide = f"from_{self.suffix}"
+        read = [f"        held{n}[k * {lanes} + i] = {wide}(in{n}[r * classes + k]);" for n in range(len(rows))]
+        inside = [f"const int count = rows - row < {lanes} ? (int)(rows - row) : {lanes};",
+                  f"for (int i = 0; i < {lanes}; ++i) {{",
                   "    const int64_t r = row + (i < count ? i : count - 1);",
                   *(f"    {line}" for line in self._opening("i", "r")),
                   "    for (int32_t k = 0; k < classes; ++k) {",
-                  *(f"        held{n}[k * {lanes} + i] = from_{self.suffix}(in{n}[r * classes + k]);" for n in range(len(rows))),
-                  "    }", "}"]
+                  *read, "    }", "}"]
         for n in self._stage_numbers():
             inside += self._short_stage(n)
         inside += self._short_finish()
@@ -144,7 +148,7 @@ class _Driver:
             lines += self._over_classes(self._args(include, **common, keep=f"&kept{{}}[{place}]"))
         self.ready |= set(include["keeps"])
         lines += self._over_lanes(self._args(self.functions[f"close{n}"], **common))
-        for m, capture in enumerate(stage.captures[:1]):
+        for capture in stage.captures[:1]:
             function = self.functions[f"capture{n}"]
             call = self._args(function, **{**common, "k": f"s.{identifier(capture.label)}[i]",
                                            "rows": f"held{{}}[s.{identifier(capture.label)}[i] * {self.lanes} + i]",
@@ -164,23 +168,27 @@ class _Driver:
         lines = [f"{kind} {', '.join(f'last_{e}[{lanes}]' for e in ends)};"] if ends else []
         lines += self._over_lanes(self._args(self.functions["finish"], **common, outs="&last_{}[i]"))
         for e in ends:
-            lines.append(f"for (int i = 0; i < count; ++i) {e}[row + i] = to_{self.suffix}({self._sound(f'last_{e}[i]', 'i')});")
+            value = self._sound(f"last_{e}[i]", "i")
+            lines.append(f"for (int i = 0; i < count; ++i) {e}[row + i] = to_{self.suffix}({value});")
         if not self.writer.class_outputs:
             return lines
         outs = range(len(self.writer.class_outputs))
-        call = self._args(self.functions["epilogue"], **common, outs=f"&done_{{}}[{place}]").replace("&done_out", "&done")
+        call = self._args(self.functions["epilogue"], **common, outs=f"&done_{{}}[{place}]")
+        call = call.replace("&done_out", "&done")
         lines += self._over_classes(call)
+        values = [self._sound(f"done{n}[{place}]", "i") for n in outs]
         lines += ["for (int i = 0; i < count; ++i) {", "    for (int32_t k = 0; k < classes; ++k) {",
-                  *(f"        out{n}[(row + i) * classes + k] = to_{self.suffix}({self._sound(f'done{n}[{place}]', 'i')});"
-                    for n in outs), "    }", "}"]
+                  *(f"        out{n}[(row + i) * classes + k] = to_{self.suffix}({v});" for n, v in enumerate(values)),
+                  "    }", "}"]
         return lines
 
     # ---- long rows
 
     def _long(self) -> list[str]:
         rows = range(len(self.inputs["row"]))
+        outs = range(len(self.writer.class_outputs))
         inside = [*(f"const {self.storage}* const row{n} = in{n} + row * classes;" for n in rows),
-                  *(f"{self.storage}* const to{n} = out{n} + row * classes;" for n in range(len(self.writer.class_outputs))),
+                  *(f"{self.storage}* const to{n} = out{n} + row * classes;" for n in outs),
                   *self._opening("0", "row")]
         self.ready = set()
         for n in self._stage_numbers():

@@ -19,8 +19,8 @@ from lossmith.derivations.ulp import split as split_double
 # Per arithmetic: bits after the leading one, the exponent's bias, and of ln(2)'s high part so many bits
 # that a product with any exponent is exact.
 _SHAPE = {FLOAT: (23, 127, 15), DOUBLE: (52, 1023, 40)}
-_LIMITS = {  # where exp has reached 0 (times 2^64 too) and infinity, where expm1 has reached -1
-    FLOAT: (-150, 89, -20, Fraction(1, 2**30)), DOUBLE: (-1000, 710, -40, Fraction(1, 2**60)),
+_LIMITS = {  # where exp has reached 0 (times 2^64, all but) and infinity, where expm1 has reached -1; what is tiny
+    FLOAT: (-130, 89, -20, Fraction(1, 2**30)), DOUBLE: (-750, 710, -40, Fraction(1, 2**60)),
 }
 
 
@@ -33,8 +33,9 @@ def context(used: frozenset[str], powers: Iterable[int]) -> dict[str, Any]:
     }
     pair = {**shared, **_pair(), "power_body": partial(c_printing.power_body, arithmetic=PAIR),
             "plain_functions": [n for n in LIBRARY if n in used]}
-    plain = [{**shared, **_plain(a), "power_body": partial(c_printing.power_body, arithmetic=a)}
-             for a in (FLOAT, DOUBLE)]
+    names = ["exp", "log", *(n for n in ("log1pmx", "expm1mx") if n in used)]
+    plain = [{**shared, **_plain(a), **{n: polynomial(n, a.format) for n in names},
+              "power_body": partial(c_printing.power_body, arithmetic=a)} for a in (FLOAT, DOUBLE)]
     return {"float_library": plain[0], "double_library": plain[1], "pair_library": pair}
 
 
@@ -54,14 +55,16 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
 
     return {
         "F": a.type, "s": a.suffix, "U": unsigned, "M": bits, "lit": lit,
-        "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one), "abs_mask": word(2 ** (bits + 8 + 3 * (bits == 52)) - 1),
+        "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one),
+        "abs_mask": word(0x7FFFFFFF if a is FLOAT else 2**63 - 1),
         "root_half_bits": word(_word(ROOT_HALF, bits, bias)), "mantissa_mask": word(2**bits - 1),
         "count_bits": word((bias + bits) << bits), "count_offset": lit(2**bits + bias),
-        "log2_e": lit(1 / LN2), "ln2_high": lit(high), "ln2_low": lit(LN2 - high), "big": lit(2**60),
+        "log2_e": lit(1 / LN2), "ln2_high": lit(high), "ln2_low": lit(LN2 - high),
+        "root_two_less_one": lit(1 / ROOT_HALF - 1),
         "shrink_64": lit(Fraction(1, 2**64)), "small_lift": lit(2**64), "small_lift_k": lit(64),
         "least_normal": "FLT_MIN" if a is FLOAT else "DBL_MIN", "largest": "FLT_MAX" if a is FLOAT else "DBL_MAX",
         "exp_low": lit(exp_low), "exp_high": lit(exp_high), "expm1_low": lit(expm1_low), "tiny": lit(tiny),
-        "horner": partial(_horner, a), **{n: polynomial(n, a.format) for n in ("exp", "log", "log1pmx", "expm1mx")},
+        "horner": partial(_horner, a),
     }
 
 
@@ -73,7 +76,8 @@ def _word(value: Fraction, bits: int, bias: int) -> int:
 def _horner(a: Arithmetic, made: Polynomial, x: str) -> str:
     """The statements that evaluate a polynomial, highest power first."""
     texts = [literal(Fraction(c), a) for c in made.coefficients][::-1]
-    lines = [f"    {a.type} value = {texts[0]};", *(f"    value = value * {x} + {c};" for c in texts[1:]),
+    steps = [f"    value = fused{a.suffix}(value, {x}, {c});" for c in texts[1:]]
+    lines = [f"    {a.type} value = {texts[0]};", *steps,
              "    return value;"]
     return "\n".join(lines) + "\n"
 

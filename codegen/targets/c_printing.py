@@ -7,17 +7,30 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from lossmith.codegen.kernel import Let
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
 from lossmith.codegen.specials import value_of
 from lossmith.codegen.targets.cu_printing import PI, hexadecimal, single
 from lossmith.derivations.precise import formula, place
-from lossmith.derivations.terms import ARITHMETIC, CHOICE, FUNCTIONS, GUARDED, LEAVES, MACHINE, Term, is_const, number, walk
+from lossmith.derivations.terms import (
+    ARITHMETIC,
+    CHOICE,
+    FUNCTIONS,
+    GUARDED,
+    LEAVES,
+    MACHINE,
+    Term,
+    is_const,
+    number,
+    var,
+    walk,
+)
 from lossmith.derivations.ulp import FORMATS, round_fraction
 from lossmith.derivations.ulp import split as split_double
 
 # Functions of our own, in every arithmetic; the others are those of <math.h>, which no loop vectorises.
 OWN = ("exp", "log", "log1p", "expm1", "tanh")
-LIBRARY = tuple(n for n, spec in FUNCTIONS.items() if n not in OWN and spec.arity == 1 and n not in ("erfcx", "digamma"))  # C has none
+LIBRARY = tuple(name for name in FUNCTIONS if name not in (*OWN, "atan2", "erfcx", "digamma"))  # C has neither
 LIBRARY_OF_TWO = ("pow", "atan2")
 C_NAMES = {"gamma": "tgamma"}
 LARGEST_POWER = 16
@@ -50,8 +63,8 @@ def _table(s: str) -> dict[str, Form]:
     ours = {name: call(f"{named.get(name, name)}{s}", arity) for name, arity in (
         ("max", 2), ("min", 2), ("abs", 1), ("sign", 1), ("sqrt", 1), ("pow", 2), ("absorb", 2), ("gap", 2),
         ("exp_diff", 2), ("xlogy", 2), ("log1pmx", 1), ("expm1mx", 1), ("precise", 1))}
-    logic = {"and": Form("{0} & {1}", 2, (4, 4)), "or": Form("{0} | {1}", 1, (4, 4)), "not": Form("!{0}", ATOM, (ATOM,)),
-             "where": call(f"select{s}", 3)}
+    logic = {"and": Form("{0} & {1}", 2, (4, 4)), "or": Form("{0} | {1}", 1, (4, 4)),
+             "not": Form("!{0}", ATOM, (ATOM,)), "where": call(f"select{s}", 3)}
     if s == PAIR.suffix:
         plain = {name: call(f"{name}{s}", 1 if name == "neg" else 2) for name in ("add", "sub", "mul", "div", "neg")}
         compared = {name: call(f"{name}{s}", 2) for name in COMPARISONS}
@@ -69,6 +82,7 @@ class CPrinter(Printer):
     def __init__(self, arithmetic: Arithmetic) -> None:
         super().__init__("c", _table(arithmetic.suffix))
         self.arithmetic = arithmetic
+        self.units: frozenset[Term] = frozenset()  # what is known to lie between 0 and 1
 
     def text(self, term: Term, leaf: Callable[[Term], str], outer: int = 0) -> str:
         if term.op in WITHOUT:
@@ -80,6 +94,10 @@ class CPrinter(Printer):
             return f"({text})" if outer > 3 else text
         if term.op == "precise":
             return self._wide(term, leaf)
+        if term.op == "exp" and not_positive(term.args[0]):
+            return f"exp_down{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
+        if term.op == "log1p" and term.args[0] in self.units:
+            return f"log1p_unit{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
         return super().text(term, leaf, outer)
 
     def _wide(self, term: Term, leaf: Callable[[Term], str]) -> str:
@@ -87,10 +105,24 @@ class CPrinter(Printer):
         args = [self.text(a, leaf) for a in term.args]
         whole = formula(term)
         if self.arithmetic is FLOAT:
-            return f"(float)({PRINTERS[DOUBLE].text(whole, _wide_leaf(DOUBLE, [f'(double){a}' for a in _atoms(args)]), 1)})"
+            wide = _wide_leaf(DOUBLE, [f"(double){a}" for a in _atoms(args)])
+            return f"(float)({PRINTERS[DOUBLE].text(whole, wide, 1)})"
         if self.arithmetic is DOUBLE:
             return f"{PRINTERS[PAIR].text(whole, _wide_leaf(PAIR, [f'pair_of({a})' for a in args]))}.hi"
         return PRINTERS[PAIR].text(whole, _wide_leaf(PAIR, args))
+
+
+def not_positive(term: Term) -> bool:
+    """Whether a term cannot be above 0, by its outermost operations."""
+    if term.op == "neg":
+        return term.args[0].op == "abs" or (term.args[0].op == "max" and is_const(term.args[0].args[1], 0))
+    return term.op == "min" and is_const(term.args[1], 0)
+
+
+def units(lets: Iterable[Let], terms: Iterable[Term]) -> frozenset[Term]:
+    """What lies between 0 and 1 for being an exponential of what is not positive, itself or by name."""
+    found = {t for t in walk(*terms, *(let.term for let in lets)) if t.op == "exp" and not_positive(t.args[0])}
+    return frozenset(found | {var(let.name) for let in lets if let.term in found})
 
 
 def _atoms(args: list[str]) -> list[str]:
@@ -155,7 +187,7 @@ def integer(term: Term) -> str:
     """A class index, a label or the number of classes, as the integer that it is."""
     if term.op == "const":
         return str(number(term))
-    return {"position": "k", "count": "classes"}.get(term.op) or identifier(str(term.value))
+    return {"position": "index", "count": "classes"}.get(term.op) or identifier(str(term.value))
 
 
 def literal(value: Fraction, arithmetic: Arithmetic) -> str:
@@ -175,10 +207,12 @@ _KEYWORDS = (
     "signed sizeof static struct switch template this throw true try typedef typeid typename typeof union unsigned "
     "using virtual void volatile while xor xor_eq unix linux"
 )
-_SCOPE = "k i s t at lane count rows classes threads pair sound NAN INFINITY ALWAYS CLONES SIMD E I"
+_SCOPE = ("index place lane known sums other count rows classes threads first upto step crew block pair sound "
+          "NAN INFINITY")
 # Functions of <math.h> that a local name may not hide from the helpers; helpers' own names end in _f, _d, _p.
 _MATH = "signbit frexp ldexp y0 y1 yn j0 j1 jn gamma signgam settle pair_of product_error"
-RESERVED = frozenset({*_KEYWORDS.split(), *_SCOPE.split(), *_MATH.split(), *FUNCTIONS, *C_NAMES.values(), "sqrt", "fabs"})
+RESERVED = frozenset({*_KEYWORDS.split(), *_SCOPE.split(), *_MATH.split(), *FUNCTIONS, *C_NAMES.values(), "sqrt",
+                      "fabs"})
 _OURS = re.compile(r".*_[fdp]|.*_|(in|out|sc|lab|par|decay_of)_?\d*|LOSSMITH.*")
 
 
@@ -202,9 +236,11 @@ def leaf_printer(arithmetic: Arithmetic) -> Callable[[Term], str]:
     return leaf
 
 
-def printed(term: Term, arithmetic: Arithmetic) -> str:
-    """A term as text."""
-    return PRINTERS[arithmetic].text(term, leaf_printer(arithmetic))
+def printed(term: Term, arithmetic: Arithmetic, known: frozenset[Term] = frozenset()) -> str:
+    """A term as text; `known`: terms between 0 and 1."""
+    printer = PRINTERS[arithmetic] if not known else CPrinter(arithmetic)
+    printer.units = known or printer.units
+    return printer.text(term, leaf_printer(arithmetic))
 
 
 def operations(terms: Iterable[Term]) -> frozenset[str]:

@@ -11,9 +11,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lossmith.codegen.kernel import Family, Row, Slot, Stage, names_used
-from lossmith.codegen.targets.c_printing import DOUBLE, FLOAT, PAIR, PRINTERS, Arithmetic, identifier, leaf_printer, printed
+from lossmith.codegen.targets.c_printing import (
+    DOUBLE,
+    FLOAT,
+    PAIR,
+    PRINTERS,
+    Arithmetic,
+    identifier,
+    leaf_printer,
+    printed,
+)
 from lossmith.derivations.terms import Term, const, is_const, node, replace, var, walk
 
+LOWERED = {FLOAT: " * 0x1p-64f", DOUBLE: " * 0x1p-64", PAIR: ""}  # exponentials are summed 2^64 times as large
 SHORT = 64  # classes of the rows that are computed side by side
 
 
@@ -123,8 +133,9 @@ class RowWriter:
                   terms: Iterable[Term] = ()) -> dict[str, Any]:
         """A function of one lane; the scalars that its terms read are named first."""
         used = names_used(map(self._read, terms))
-        lines = [f"const {a.type} {identifier(n)} = s->{identifier(n)}[at];" for n in self.known if n in used]
-        lines += [f"const int32_t {identifier(y)} = s->{identifier(y)}[at];" for y in self.inputs["label"] if y in used]
+        lines = [f"const {a.type} {identifier(n)} = known->{identifier(n)}[place];" for n in self.known if n in used]
+        labels = [identifier(y) for y in self.inputs["label"] if y in used]
+        lines += [f"const int32_t {y} = known->{y}[place];" for y in labels]
         lines += statements
         whole = " ".join(lines)
         names = [re.split(r"[ *]+", t)[-1] for t in takes]
@@ -132,34 +143,35 @@ class RowWriter:
         return {"name": f"{name}_{self.entry}{a.suffix}", "takes": ", ".join(takes), "statements": [*unused, *lines]}
 
     def _takes(self, a: Arithmetic, *parts: str) -> list[str]:
-        known, sums = f"struct known_{self.entry}{a.suffix}* s", f"struct sums_{self.entry}{a.suffix}* t"
+        known, sums = f"struct known_{self.entry}{a.suffix}* known", f"struct sums_{self.entry}{a.suffix}* sums"
         rows = [f"const {a.type} {identifier(n)}" for n in self.inputs["row"]]
         kept = [f"const {a.type} {identifier(name)}" for name in self.kept.values()]
-        every = {"rows": [*rows, "const int32_t k"], "kept": kept, "known": [known, "const int at", "const int32_t classes"],
-                 "sums": [sums, "const int lane"]}
+        every = {"rows": [*rows, "const int32_t index"], "kept": kept,
+                 "known": [known, "const int place", "const int32_t classes"], "sums": [sums, "const int lane"]}
         return [text for part in parts for text in every[part]]
 
     def _stage(self, stage: Stage, n: int, a: Arithmetic) -> list[dict[str, Any]]:
         families = stage.families
         elements = [f.element for f in families]
-        look = [f"t->peak_of_{f.name}[lane] = larger{a.suffix}(t->peak_of_{f.name}[lane], {self._text(f.element, a)});"
+        larger = f"larger{a.suffix}"
+        look = [f"sums->peak_of_{f.name}[lane] = {larger}(sums->peak_of_{f.name}[lane], {self._text(f.element, a)});"
                 for f in families]
         extras = [(f, e) for f in families for e in f.extras]
-        lift = [f"{a.type} peak_of_{f.name} = t->peak_of_{f.name}[at];" for f in families]
+        lift = [f"{a.type} peak_of_{f.name} = sums->peak_of_{f.name}[place];" for f in families]
         lift += [f"peak_of_{f.name} = larger{a.suffix}(peak_of_{f.name}, {self._text(e, a)});" for f, e in extras]
-        lift += [f"s->{identifier(f.name + '_peak')}[at] = peak_of_{f.name};" for f in families]
+        lift += [f"known->{identifier(f.name + '_peak')}[place] = peak_of_{f.name};" for f in families]
         none = "pair_of(-INFINITY)" if a is PAIR else "-INFINITY"
-        clear = [f"t->peak_of_{f.name}[lane] = {none};" for f in families]
-        clear += [f"t->ties_of_{f.name}[lane] = 0;" for f in families]
+        clear = [f"sums->peak_of_{f.name}[lane] = {none};" for f in families]
+        clear += [f"sums->ties_of_{f.name}[lane] = 0;" for f in families]
         for name in self._sums(stage):
-            clear.append(f"t->{name}[lane] = {'pair_of(0)' if a is PAIR else '0'};")
-            clear += [f"t->{name}_lost[lane] = 0;"] if a is DOUBLE else []
+            clear.append(f"sums->{name}[lane] = {'pair_of(0)' if a is PAIR else '0'};")
+            clear += [f"sums->{name}_lost[lane] = 0;"] if a is DOUBLE else []
         return [
             self._function(f"clear{n}", a, self._takes(a, "sums"), clear),
             self._function(f"look{n}", a, self._takes(a, "rows", "kept", "known", "sums"), look, elements),
             self._function(f"join_peaks{n}", a, [*self._takes(a, "sums"), "const int other"],
-                           [f"t->peak_of_{f.name}[lane] = larger{a.suffix}(t->peak_of_{f.name}[lane], "
-                            f"t->peak_of_{f.name}[other]);" for f in families]),
+                           [f"sums->peak_of_{f.name}[lane] = larger{a.suffix}(sums->peak_of_{f.name}[lane], "
+                            f"sums->peak_of_{f.name}[other]);" for f in families]),
             self._function(f"raise{n}", a, self._takes(a, "known", "sums"), lift, [e for _, e in extras]),
             self._include(stage, n, a),
             self._function(f"join{n}", a, [*self._takes(a, "sums"), "const int other"], self._join(stage, a)),
@@ -171,14 +183,13 @@ class RowWriter:
         s, lines = a.suffix, []
         own = {self.kept[d] for d in self.kept}
         keep = [f"decay_of_{f.name}" for f in stage.families if f"decay_of_{f.name}" in own]
-        lift = "64.0f" if a is FLOAT else "0.0"
         for f in stage.families:
             element, peak, name = f"element_of_{f.name}", identifier(f"{f.name}_peak"), f.name
             lines.append(f"const {a.type} {element} = {self._text(f.element, a)};")
-            lines.append(f"const {a.type} lifted_{name} = exp_diff_lifted{s}({element}, {peak}, {lift});")
+            lines.append(f"const {a.type} lifted_{name} = exp_diff_down_lifted{s}({element}, {peak});")
             if f"decay_of_{name}" in own or any(p.q for slot in stage.slots for p in slot.powers if p.family == name):
                 lines.append(f"const {a.type} {identifier('decay_of_' + name)} = lifted_{name}"
-                             f"{' * 0x1p-64f' if a is FLOAT else ''};")
+                             f"{LOWERED[a]};")
             if any(p.p for slot in stage.slots for p in slot.powers if p.family == name):
                 lines.append(f"const {a.type} {identifier('gap_of_' + name)} = gap{s}({peak}, {element});")
             lines += self._tie(name, element, peak, a)
@@ -199,30 +210,30 @@ class RowWriter:
         lines = []
         if a is PAIR:
             lines.append(f"const _Bool tie_{name} = eq_p({element}, {peak});")
-            lines.append(f"t->ties_of_{name}[lane] += tie_{name} ? 1 : 0;")
+            lines.append(f"sums->ties_of_{name}[lane] += tie_{name} ? 1 : 0;")
             lines += RowWriter._add(f"below_{name}", f"select_p(tie_{name}, pair_of(0), lifted_{name})", a)
             return lines
-        lines.append(f"t->ties_of_{name}[lane] += select{a.suffix}({element} == {peak}, 1, 0);")
+        lines.append(f"sums->ties_of_{name}[lane] += select{a.suffix}({element} == {peak}, 1, 0);")
         lines += RowWriter._add(f"below_{name}", f"select{a.suffix}({element} == {peak}, 0, lifted_{name})", a)
         return lines
 
     @staticmethod
     def _add(name: str, text: str, a: Arithmetic, lane: str = "lane") -> list[str]:
         """Add to a sum: in double for float, with what is lost for double."""
-        place = f"t->{name}[{lane}]"
+        place = f"sums->{name}[{lane}]"
         if a is FLOAT:
             return [f"{place} += (double)({text});"]
         if a is PAIR:
             return [f"{place} = add_p({place}, {text});"]
         return [f"const double term_{name} = {text}, total_{name} = {place} + term_{name};",
-                f"t->{name}_lost[{lane}] += sum_error_d({place}, term_{name}, total_{name});",
+                f"sums->{name}_lost[{lane}] += sum_error_d({place}, term_{name}, total_{name});",
                 f"{place} = total_{name};"]
 
     def _join(self, stage: Stage, a: Arithmetic) -> list[str]:
-        lines = [f"t->ties_of_{f.name}[lane] += t->ties_of_{f.name}[other];" for f in stage.families]
+        lines = [f"sums->ties_of_{f.name}[lane] += sums->ties_of_{f.name}[other];" for f in stage.families]
         for name in self._sums(stage):
-            lines += self._add(name, f"t->{name}[other]", a)
-            lines += [f"t->{name}_lost[lane] += t->{name}_lost[other];"] if a is DOUBLE else []
+            lines += self._add(name, f"sums->{name}[other]", a)
+            lines += [f"sums->{name}_lost[lane] += sums->{name}_lost[other];"] if a is DOUBLE else []
         return lines
 
     def _close(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
@@ -230,7 +241,7 @@ class RowWriter:
         for f in stage.families:
             lines += self._rest(f, a)
         for slot in stage.slots:
-            lines.append(f"s->{identifier(slot.name)}[at] = {self._total(f'sum_{slot.name}', a)};")
+            lines.append(f"known->{identifier(slot.name)}[place] = {self._total(f'sum_{slot.name}', a)};")
         lines += self._named_here(stage, a)
         terms = [*(e for f in stage.families for e in f.extras), *(let.term for let in stage.after)]
         fresh = {let.name for let in stage.after} | {slot.name for slot in stage.slots}
@@ -247,10 +258,11 @@ class RowWriter:
         own = [*(slot.name for slot in stage.slots), *(f"{f.name}_rest" for f in stage.families),
                *(c.name for c in stage.captures)]
         used = names_used([let.term for let in stage.after])
-        lines = [f"const {a.type} {identifier(name)} = s->{identifier(name)}[at];" for name in own if name in used]
+        wanted = [identifier(name) for name in own if name in used]
+        lines = [f"const {a.type} {name} = known->{name}[place];" for name in wanted]
         for let in stage.after:
             lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
-            lines.append(f"s->{identifier(let.name)}[at] = {identifier(let.name)};")
+            lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
         return lines
 
     def _late(self, name: str, a: Arithmetic, takes: Sequence[str], lines: Sequence[str], terms: Sequence[Term],
@@ -264,37 +276,37 @@ class RowWriter:
             self.known = held
 
     def _total(self, name: str, a: Arithmetic) -> str:
-        place = f"t->{name}[at]"
-        return {FLOAT: f"(float){place}", DOUBLE: f"collapsed({place}, t->{name}_lost[at])", PAIR: place}[a]
+        place = f"sums->{name}[place]"
+        return {FLOAT: f"(float){place}", DOUBLE: f"collapsed({place}, sums->{name}_lost[place])", PAIR: place}[a]
 
     def _rest(self, f: Family, a: Arithmetic) -> list[str]:
         """The sum of exp(a - peak) over all elements but one that attains the peak; extras are elements too."""
-        s, peak, name = a.suffix, f"s->{identifier(f.name + '_peak')}[at]", f.name
+        s, peak, name = a.suffix, f"known->{identifier(f.name + '_peak')}[place]", f.name
         lines = []
-        lift = "64.0f" if a is FLOAT else "0.0"
         for n, extra in enumerate(f.extras):
             word = f"extra{n}_{name}"
             tie = f"eq_p({word}, {peak})" if a is PAIR else f"{word} == {peak}"
             lines.append(f"const {a.type} {word} = {self._text(extra, a)};")
-            lines.append(f"t->ties_of_{name}[at] += {tie} ? 1 : 0;")
+            lines.append(f"sums->ties_of_{name}[place] += {tie} ? 1 : 0;")
             zero = "pair_of(0)" if a is PAIR else "0"
-            added = self._add(f"below_{name}", f"select{s}({tie}, {zero}, exp_diff_lifted{s}({word}, {peak}, {lift}))", a, "at")
+            more = f"select{s}({tie}, {zero}, exp_diff_down_lifted{s}({word}, {peak}))"
+            added = self._add(f"below_{name}", more, a, "place")
             lines += ["{", *(f"    {line}" for line in added), "}"]
-        others, place = f"t->ties_of_{name}[at] - 1", f"t->below_{name}[at]"
+        others, place = f"sums->ties_of_{name}[place] - 1", f"sums->below_{name}[place]"
         value = {
             FLOAT: f"(float)({place} * 0x1p-64 + (double)({others}))",
-            DOUBLE: f"rest_of({place}, t->below_{name}_lost[at], {others})",
+            DOUBLE: f"rest_of({place}, sums->below_{name}_lost[place], {others})",
             PAIR: f"add_p({place}, pair_of({others}))",
         }[a]
         number = f"{peak}.hi" if a is PAIR else peak
         nan = "pair_of(NAN)" if a is PAIR else "NAN"
-        lines.append(f"s->{identifier(name + '_rest')}[at] = select{s}(({number} == -INFINITY) | "
-                     f"(({number} == INFINITY) & (t->ties_of_{name}[at] > 1)), {nan}, {value});")
+        lines.append(f"known->{identifier(name + '_rest')}[place] = select{s}(({number} == -INFINITY) | "
+                     f"(({number} == INFINITY) & (sums->ties_of_{name}[place] > 1)), {nan}, {value});")
         return lines
 
     def _capture(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
         """What is read at a label; k is that label. Lets after the stage follow, which may read it."""
-        lines = [f"s->{identifier(c.name)}[at] = {self._text(c.element, a)};" for c in stage.captures]
+        lines = [f"known->{identifier(c.name)}[place] = {self._text(c.element, a)};" for c in stage.captures]
         if stage.after:
             lines += ["{", *(f"    {line}" for line in self._after(stage, a)), "}"]
         fresh = {let.name for let in stage.after} | {c.name for c in stage.captures}
@@ -308,7 +320,7 @@ class RowWriter:
         lines = []
         for let in finish.lets:
             lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
-            lines.append(f"s->{identifier(let.name)}[at] = {identifier(let.name)};")
+            lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
         lines += [f"*end{n} = {self._text(finish.outputs[key], a)};" for n, key in enumerate(self.row_outputs)]
         terms = [*(let.term for let in finish.lets), *finish.outputs.values()]
         takes = [*self._takes(a, "known"), *(f"{a.type}* end{n}" for n in range(len(self.row_outputs)))]
@@ -319,5 +331,6 @@ class RowWriter:
         lines = [f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};" for let in epilogue.lets]
         lines += [f"*out{n} = {self._text(epilogue.outputs[key], a)};" for n, key in enumerate(self.class_outputs)]
         terms = [*(let.term for let in epilogue.lets), *(epilogue.outputs[key] for key in self.class_outputs)]
-        takes = [*self._takes(a, "rows", "kept", "known"), *(f"{a.type}* out{n}" for n in range(len(self.class_outputs)))]
+        outs = [f"{a.type}* out{n}" for n in range(len(self.class_outputs))]
+        takes = [*self._takes(a, "rows", "kept", "known"), *outs]
         return self._function("epilogue", a, takes, lines, terms)
