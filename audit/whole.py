@@ -166,10 +166,11 @@ def _units(values: Doubles) -> Doubles:
     return np.asarray(((exponent + 1023) << 52).view(np.float64))
 
 
-def part(sweep: Sweep, reference: Running, number: int, size: int = 2**32 // PARTS) -> Tally:
-    """The numbers number * size and on, by their bits. Raises ArithmeticError where the reference is of no use."""
+def part(sweep: Sweep, reference: Running, number: int, size: int = 2**32 // PARTS, every: int = 1) -> Tally:
+    """The numbers number * size and on, by their bits, or every so many-th block of them. Raises ArithmeticError where
+    the reference is of no use."""
     found = Tally()
-    for first in range(number * size, (number + 1) * size, BLOCK):
+    for first in range(number * size + number % every * BLOCK, (number + 1) * size, BLOCK * every):
         found += _block(sweep, reference, np.arange(first, first + min(BLOCK, size), dtype=np.uint32))
         if found.balls > MOST_BALLS:
             raise ArithmeticError(f"{sweep.title}: the reference does not hold near {found.where}")
@@ -233,54 +234,53 @@ def run(sweep: Sweep, state: Path | None, jobs: int = -1, every: int = 1,
         told: Callable[[int, int, Tally], None] = lambda done, of, so_far: None) -> Tally:
     """All parts that the state file does not hold yet, over some processes; the tally of all of them.
 
-    state: a file that is continued, a line for each part; None for none. every: only each so many-th part, for a
+    state: a file that is continued, a line for each part; None for none. every: only each so many-th block, for a
     first look. told: called after each part. Raises ValueError for the state of another sweep, ModuleNotFoundError
     without joblib.
     """
     from joblib import Parallel, delayed
 
-    done = dict(read(state, sweep)) if state is not None else {}
-    wanted = [n for n in range(PARTS) if n % every == every // 2]
-    left = [n for n in wanted if n not in done]
-    total = sum((t for n, t in done.items() if n in set(wanted)), Tally())
+    done = dict(read(state, sweep, every)) if state is not None else {}
+    left = [n for n in range(PARTS) if n not in done]
+    total = sum(done.values(), Tally())
     if state is not None and not done:
-        state.write_text(json.dumps(_head(sweep)) + "\n", encoding="utf-8")
-    key = json.dumps(_head(sweep))
+        state.write_text(json.dumps(_head(sweep, every)) + "\n", encoding="utf-8")
+    key = json.dumps(_head(sweep, every))
     finished: Iterable[tuple[int, Tally]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(_numbered)(sweep, key, n) for n in left)
-    for count, (number, found) in enumerate(finished, len(wanted) - len(left) + 1):
+        delayed(_numbered)(sweep, key, n, every) for n in left)
+    for count, (number, found) in enumerate(finished, PARTS - len(left) + 1):
         total += found
         if state is not None:
             with state.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"part": number, **dataclasses.asdict(found)}) + "\n")
-        told(count, len(wanted), total)
+        told(count, PARTS, total)
     return total
 
 
 _KEPT: dict[str, tuple[Sweep, Running]] = {}  # in each process: what took long to derive and to compile
 
 
-def _numbered(sweep: Sweep, key: str, number: int) -> tuple[int, Tally]:
+def _numbered(sweep: Sweep, key: str, number: int, every: int) -> tuple[int, Tally]:
     if key not in _KEPT:
         _KEPT[key] = sweep, sweep.reference()
-    return number, part(*_KEPT[key], number)
+    return number, part(*_KEPT[key], number, every=every)
 
 
-def _head(sweep: Sweep) -> dict[str, Any]:
+def _head(sweep: Sweep, every: int) -> dict[str, Any]:
     """What a state file must agree with: the sweep, the definition, and what the function gives at some points."""
     x = np.float32(2.0) ** np.linspace(-40, 40, 4001).astype(np.float32)
     x = np.concatenate([-x, x]).astype(np.float64)
     x = x[_inside(sweep, x)]
     got = sweep.given.call(sweep.subject, sweep.output, sweep.batch(x), "float32", sweep.tier)
-    return {"sweep": sweep.title, "parts": PARTS, "values": hashlib.sha256(got.tobytes()).hexdigest()[:16]}
+    return {"sweep": sweep.title, "parts": PARTS, "every": every, "values": hashlib.sha256(got.tobytes()).hexdigest()[:16]}
 
 
-def read(state: Path, sweep: Sweep) -> Iterator[tuple[int, Tally]]:
+def read(state: Path, sweep: Sweep, every: int = 1) -> Iterator[tuple[int, Tally]]:
     """The parts that a state file holds; a line that was cut off is left out. Raises ValueError."""
     if not state.exists():
         return
     first, *lines = state.read_text(encoding="utf-8").splitlines() or [""]
-    if not first or json.loads(first) != _head(sweep):
+    if not first or json.loads(first) != _head(sweep, every):
         raise ValueError(f"{state} is the state of another sweep, or of another version of the function: remove it, or "
                          "name another file")
     for line in lines:

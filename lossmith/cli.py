@@ -117,7 +117,7 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--state", metavar="FILE", help="with --exhaustive in float32: a file to continue from")
     add.add_argument("--jobs", type=_positive, metavar="N", help="with --exhaustive in float32: processes")
     add.add_argument("--every", type=_positive, metavar="N", default=1,
-                     help="with --exhaustive in float32: only every N-th of its 1024 parts, for a first look")
+                     help="with --exhaustive in float32: only every N-th block of numbers, for a first look")
     add.add_argument("--report", metavar="FILE", help="write an HTML page with everything that was found")
     add.add_argument("--fix", action="store_true", help="print a stable form of what fails; takes seconds for each")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,

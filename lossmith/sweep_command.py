@@ -92,7 +92,7 @@ def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[Tally, dict[str, ob
 
 def _text(sweep: Sweep, t: Tally, limit: float, derived: float, met: float, seconds: float, every: int,
           state: Path) -> str:
-    part = "" if every == 1 else f" (every {every}th part)"
+    part = "" if every == 1 else f" (every {every}th block)"
     return "\n".join([
         f"{sweep.title}: {t.numbers:,} numbers{part}, {'holds' if t.holds(limit) else 'FAILS'}",
         f"  worst     {t.max_ulp:.9g} ulp at {t.where}; bound {limit:g}",
