@@ -10,7 +10,6 @@ from lossmith.errors import EXIT_WELL
 # Every kind that is kept; the compiled ones are written elsewhere, in folders that are as private.
 KINDS = {
     "derivations": "stable forms found before",
-    "files": "kernels written before",
     "c": "kernels compiled for this machine",
     "host": "CUDA kernels built for the CPU",
 }
