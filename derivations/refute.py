@@ -1,6 +1,6 @@
 """Counterexamples of rules: both sides in ball arithmetic at points that cover the whole side condition.
 
-Points of several kinds take part: a grid of small numbers with the rule's own constants and their
+Points of several kinds take part: combinations of a few small numbers, a grid of these with the rule's own constants and their
 nearest neighbours (edges, zeros, ties), ordinary numbers of either sign, tiny and huge ones, pairs
 that are nearly equal, and infinities. A rule must hold wherever its left side has a value.
 """
@@ -24,7 +24,7 @@ SMALL = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, 0.25)
 RATIONALS = (1.0, 2.0, 3.0, 0.5, -1.0, -2.0, 1.5, -0.5)  # what the letters n, m and k may stand for
 BESIDE = 2.0**-30  # a constant is tried together with this much less and more
 GRID, DRAWS = 600, 60  # the most points of the grid that are looked at; draws a wanted point
-WANTED: Mapping[str, int] = {"grid": 90, "ordinary": 60, "wide": 30, "near": 24, "infinite": 6}
+WANTED: Mapping[str, int] = {"small": 150, "grid": 90, "ordinary": 60, "wide": 30, "near": 24, "infinite": 6}
 
 
 def counterexample(rule: Rule) -> tuple[Point | None, int]:
@@ -111,6 +111,14 @@ def _grid(rule: Rule) -> Iterator[Point]:
         yield {name: rng.choice(c) for name, c in zip(free, few, strict=True)}
 
 
+def _small(rule: Rule) -> Iterator[Point]:
+    """Every combination of a few small numbers, where they are few: what is wrong at one of them only shows."""
+    choices = [RATIONALS if name in CONSTANTS else SMALL[:5] for name in _free(rule)]
+    if math.prod(len(c) for c in choices) <= GRID:
+        for picked in itertools.product(*choices):
+            yield dict(zip(_free(rule), picked, strict=True))
+
+
 def _drawn(size: Callable[[random.Random], float], seed: int, count: int) -> Callable[[Rule], Iterator[Point]]:
     def draw(rule: Rule) -> Iterator[Point]:
         rng = random.Random(seed)
@@ -185,6 +193,7 @@ def _infinite(rule: Rule) -> Iterator[Point]:
 
 
 _KINDS: Mapping[str, Callable[[Rule], Iterator[Point]]] = {
+    "small": _small,
     "grid": _grid,
     "ordinary": _drawn(_ordinary, 5, WANTED["ordinary"]),
     "wide": _drawn(_wide, 7, WANTED["wide"]),
