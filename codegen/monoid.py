@@ -94,6 +94,8 @@ class _Parts:
         if t.op == "neg":
             self.scalars.append(node("neg", (ONE,)))
             return self.take(t.args[0])
+        if t.op == "div" and _is_scaled(t):
+            return False
         if t.op == "div" and t.args[1].sort == "scalar":
             self.divisors.append(t.args[1])
             return self.take(t.args[0])
@@ -116,6 +118,12 @@ class _Parts:
 
     def done(self) -> _Monomial:
         return _Monomial(tuple(self.scalars), tuple(self.divisors), self.weight, self.powers)
+
+
+def _is_scaled(t: Term) -> bool:
+    """Whether an input is divided by what its own size chooses: its squares would leave the range otherwise."""
+    a, size = t.args
+    return a.op == "row" and size.op == "where" and any(n.op == "peak" and a in walk(n) for n in walk(size))
 
 
 def _of_one_row(peak: Term, a: Term) -> bool:

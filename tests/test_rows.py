@@ -30,6 +30,8 @@ from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.functions import sigmoid, xlogy
 from lossmith.derivations.importer import to_term
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.parser import arguments as parser_arguments
+from lossmith.derivations.parser import parse_term
 from lossmith.derivations.rows import stabilize
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.rules import RULES
@@ -99,6 +101,10 @@ FORMULAS = {
     "jensen": lambda: Sum(P[K] * sp.log(2 * P[K] / (P[K] + Q[K])) + Q[K] * sp.log(2 * Q[K] / (P[K] + Q[K])), K),
     "one more": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)),
     "ranked": lambda: sp.log(1 + Sum(sp.exp(X[K]), K)) + sp.log(1 + Sum(sp.exp(-X[K]), K)),
+    "penalised": lambda: -sp.log(at_label(X)) + Sum(softmax(X) * sp.log(softmax(X)), K) / 10,
+    "some of all": lambda: sp.log(Sum(sp.exp(X[K]), K)) - sp.log(Sum(LABELS[K] * sp.exp(X[K]), K)),
+    "spread": lambda: Sum(softmax(X) * W[K] ** 2, K) - Sum(softmax(X) * W[K], K) ** 2,
+    "cosine": lambda: 1 - Sum(X[K] * W[K], K) / sp.sqrt(Sum(X[K] ** 2, K) * Sum(W[K] ** 2, K)),
     "margin": lambda: sp.log(Sum(sp.exp(X[K] - 2 * sp.KroneckerDelta(K, Y)), K)) - X[Y],
 }
 
@@ -185,7 +191,8 @@ def test_every_rule_fires() -> None:
         ("soft", ()), ("soft", ("x",)), ("soft", ("x", "x")), ("sparse", ()), ("sparse", ("x",)),
         ("regularised", ("x",)),
         ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
-        ("brier", ("x",)), ("gini", ()), ("mean", ()),
+        ("brier", ("x",)), ("gini", ()), ("mean", ()), ("penalised", ()), ("some of all", ()), ("spread", ()),
+        ("cosine", ()),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
     assert {r.name for r in RULES} <= fired
@@ -249,11 +256,48 @@ def test_constants_go_into_sums_of_distributions() -> None:
 
 def test_a_constant_beside_a_parameter_stays_where_it_is() -> None:
     from lossmith.derivations.domains import SIMPLEX
-    from lossmith.derivations.parser import arguments, parse_term
     from lossmith.derivations.rows.licence import unit_constant
 
-    known = arguments({"q": SIMPLEX, "p": SIMPLEX, "a": "(0,1)"})
+    known = parser_arguments({"q": SIMPLEX, "p": SIMPLEX, "a": "(0,1)"})
     assert unit_constant(parse_term("sum(p**a*q**(1 - a)) - 1", known), tuple(known.values())) is None
+
+
+def test_norms_of_tiny_and_huge_rows() -> None:
+    known = parser_arguments({"x[k]": "real"})
+    for text in ("sqrt(sum(x**2))", "sum(abs(x)**4)**0.25"):
+        term = parse_term(text, known)
+        for order in ((), ("x",)):
+            form = stabilize(derivative(term, order, tuple(known.values())), tuple(known.values()), order)[1]
+            for size in (1e-200, 1.0, 1e200):
+                assert ulps(form.term, form.definition, {"x": size * np.array([3.0, -4.0, 0.5])}) <= 4
+
+
+def test_classes_beside_the_label() -> None:
+    known = parser_arguments({"x[k]": "real", "y": "index"})
+    arguments = tuple(known.values())
+    for text in ("x[y] - log(sum(where(k == y, 0, exp(x))))", "log(softmax(x)[y]/(1 - softmax(x)[y]))"):
+        form = stabilize(parse_term(text, known), arguments)[1]
+        assert ulps(form.term, form.definition, {"x": np.array([1000.0, -1000.0, 5.0]), "y": 1}) <= 4
+
+
+def test_one_class_has_one_value() -> None:
+    known = parser_arguments({"x[k]": "real", "y": "index"})
+    arguments = tuple(known.values())
+    term = parse_term("logsumexp(x) - x[y] + 0.1*sum(softmax(x)*log(softmax(x)))", known)
+    form = stabilize(derivative(term, ("x",), arguments), arguments, ("x",))[1]
+    assert evaluate(form.term, {"x": np.array([39.7]), "y": np.asarray(0)}, F64, 1).tolist() == [0.0]
+
+
+def test_a_step_that_is_refuted_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lossmith.derivations.rows import engine
+
+    def refute(*_: object) -> None:
+        raise ArithmeticError("a step changed the value")
+
+    monkeypatch.setattr(engine, "_algebraic", refute)
+    monkeypatch.setattr(engine, "_as_written", refute)
+    _, form = stabilize(*read("sparse"))
+    assert form.verdict == "unchanged" and "did not hold" in form.remaining
 
 
 def test_weights_multiply_and_masks_hide() -> None:

@@ -182,6 +182,8 @@ class Algebra:
             log = self.log(base)
             if log.op == "lse":
                 return self.exp(self.mul(e, log))
+        if base.op == "mul" and all(self.nonnegative(f) for f in base.args):
+            return self.mul(*(self.pow(f, e) for f in base.args))
         whole = e.op == "num" and x.value(e).denominator == 1
         if whole and base.op in ("num", "mul", "pow"):
             return self.mul(x.make("pow", (base, e))) if base is not ZERO else x.make("pow", (base, e))
@@ -289,6 +291,9 @@ class Algebra:
             return True
         if e.op in ("add", "mul", "sum", "at") or (e.op == "fn" and e.name in ("min",)):
             return all(self.nonnegative(a) for a in e.args)
+        if e.op == "pow" and e.args[1].op == "num" and x.value(e.args[1]).numerator % 2 == 0 and (
+                x.value(e.args[1]).denominator == 1):
+            return True
         return e.op == "pow" and self.nonnegative(e.args[0])
 
     def _complement(self, e: Expr) -> bool:

@@ -10,12 +10,14 @@ from dataclasses import replace as with_fields
 from functools import cache, reduce
 
 from lossmith.derivations.derivation import Order, StableForm, Step
-from lossmith.derivations.domains import Domain, interval
+from lossmith.derivations.domains import NONNEGATIVE, REAL, Domain, interval
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import is_machine, machine
+from lossmith.derivations.rows.signs import sign
 from lossmith.derivations.terms import (
     COUNT,
     MACHINE,
+    REDUCTIONS,
     Term,
     add,
     leaves,
@@ -30,6 +32,8 @@ from lossmith.derivations.terms import (
 )
 
 WORK = 6_000  # nodes of measured forms: a part is small, and a formula may have several
+Found = tuple[list[tuple[str, Step, Term, Term]], Term, StableForm]  # steps, form, the form of the scalar search
+MOST = 3  # sums that a formula around them may have
 CLASS_COUNT = Domain(interval(1, "inf").low, interval(1, "inf").high, True, False)
 
 
@@ -41,7 +45,7 @@ def _search(part: Term, arguments: tuple[Argument, ...], order: Order) -> tuple[
 
 
 def stabilize_part(part: Term, arguments: Sequence[Argument],
-                   order: Order = ()) -> tuple[list[tuple[str, Step, Term, Term]], Term, StableForm]:
+                   order: Order = ()) -> Found:
     """(steps, form, scalar form): each step as (rule, step, before, after) with the rows back in place.
 
     A mean is a sum's form divided by the number of classes, which says nothing of where it is hard.
@@ -59,6 +63,29 @@ def stabilize_part(part: Term, arguments: Sequence[Argument],
     names = {name_of(t) for t in leaves(scalar)}
     steps, form = _search(scalar, tuple(a for a in used if a.name in names), order)
     back = {v: k for k, v in there.items()}
+    moved = [(s.rule, s, replace(s.before, back), replace(s.after, back)) for s in steps]
+    return moved, replace(form.term, back), form
+
+
+def stabilize_around(whole: Term, arguments: Sequence[Argument], order: Order = (),
+                     ) -> Found | None:
+    """The same for what stands around the plain sums of a scalar formula, each sum being a number of its own.
+
+    None where there is no such sum, or more than the search can tell apart, or another reduction.
+    """
+    sums = [t for t in walk(whole) if t.op == "sum" and not any(n.op in REDUCTIONS for n in walk(t.args[0]))]
+    names = {t: var(f"total{n}") for n, t in enumerate(sums)}
+    outer = replace(whole, names)
+    if not 0 < len(sums) <= MOST or whole.sort != "scalar":
+        return None
+    if any(n.op in REDUCTIONS or n is COUNT for n in walk(outer)):
+        return None
+    domains = {a.name: a.domain for a in arguments}
+    signs = {"+": NONNEGATIVE, "0": NONNEGATIVE}
+    known = [Argument(name_of(v), "input", signs.get(sign(t, domains), REAL)) for t, v in names.items()]
+    used = {name_of(t) for t in leaves(outer)}
+    steps, form = _search(outer, (*(a for a in arguments if a.name in used), *known), order)
+    back = {v: k for k, v in names.items()}
     moved = [(s.rule, s, replace(s.before, back), replace(s.after, back)) for s in steps]
     return moved, replace(form.term, back), form
 

@@ -17,15 +17,24 @@ from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import nearness
 from lossmith.derivations.rows.algebra import Algebra
-from lossmith.derivations.rows.elementwise import check_computable, machine_row, spelled_out, stabilize_part
+from lossmith.derivations.rows.elementwise import (
+    Found,
+    check_computable,
+    machine_row,
+    spelled_out,
+    stabilize_around,
+    stabilize_part,
+)
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
 from lossmith.derivations.rows.keeping import emptied, gathered, kept_differences, masked, unflushed, weighed
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
 from lossmith.derivations.rows.rewriter import Rewriter
+from lossmith.derivations.rows.scaling import scaled
 from lossmith.derivations.rows.shape import reduces, separable
 from lossmith.derivations.rows.signs import may_cancel
+from lossmith.derivations.rows.single import of_one_class, told_apart
 from lossmith.derivations.terms import (
     FUNCTIONS,
     NAMED,
@@ -57,9 +66,9 @@ KEPT = (
      r"0 \cdot e^{a} = 0"),
     ("gather", gathered, "the element at the label is read where the peak is found: the two round alike",
      r"f(x)_y \text{, read with the peak of } f(x)"),
+    ("empty", emptied, "over no class at all, a log-sum-exp is minus infinity", r"\log 0 = -\infty"),
     ("weigh", weighed, "the weight multiplies; its logarithm only decides which class is the largest",
      r"e^{b + \log w - m} = w\, e^{b - m}"),
-    ("empty", emptied, "over no class at all, a log-sum-exp is minus infinity", r"\log 0 = -\infty"),
     ("two-halves", unflushed, "where the softmax underflows, its root does not",
      r"e^{d} g = e^{d/2} (e^{d/2} g)"),
     ("keep-difference", kept_differences, "the rounding of the difference is put back",
@@ -130,6 +139,8 @@ def _chosen(arguments: tuple[Argument, ...], definition: Term, order: Order, dty
             refused.append(str(refusal).partition("\n")[0])
             continue
         error, excused = measure(path.term, path.definition, arguments, dtype, target)
+        if excused.ulp > target and _single(path):
+            error, excused = measure(path.term, path.definition, arguments, dtype, target)
         tried.append(((excused.ulp > target, round(math.log2(1 + min(error.ulp, HUGE)))), len(tried), path))
         if error.ulp <= target:
             break
@@ -137,6 +148,16 @@ def _chosen(arguments: tuple[Argument, ...], definition: Term, order: Order, dty
     if refused and best is tried[-1][2]:
         best.remarks.append(f"{REFUSED}: {refused[0][:SHOWN]}")
     return best
+
+
+def _single(path: Path) -> bool:
+    """Whether a row of one class has one value only, which is then told apart."""
+    value = of_one_class(path.definition, path.arguments)
+    if value is None:
+        return False
+    made = told_apart(path.term, value)
+    path.move("one-class", made, path.term, made, "a row of one class has one value", r"C = 1")
+    return True
 
 
 def as_written(definition: Term, arguments: Sequence[Argument], order: Order = (), *,
@@ -177,6 +198,10 @@ def _kept(path: Path) -> None:
     for rule, change, reason, latex in KEPT:
         made = change(path.term, path.arguments)
         path.move(rule, made, path.term, made, reason, latex)
+    whole = scaled(path.term, path.arguments)
+    path.move("scale", whole, path.term, whole, "a tiny or huge row is divided by its largest element: no square "
+              "leaves the range before the whole does", r"f(n a) = n^d f(a)", "the formula is homogeneous in the row",
+              Evidence("proved", "every part has one degree in the row"))
     safe = guard(path.term, path.arguments)
     path.move("absorb-infinity", safe, path.term, safe,
               "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit",
@@ -267,7 +292,12 @@ def _holds(path: Path, order: Order, part: Term | None = None) -> bool:
 
 def _polish(path: Path, part: Term, order: Order) -> None:
     """Put the scalar search's steps for one part into the whole."""
-    moved, final, form = stabilize_part(part, path.arguments, order)
+    _put(path, part, stabilize_part(part, path.arguments, order))
+
+
+def _put(path: Path, part: Term, found: Found) -> None:
+    """The steps of a search for one part, in the whole."""
+    moved, final, form = found
     whole, here = path.term, part
     for rule, step, before, after in moved:
         made = replace(path.term, {before: after})
@@ -314,6 +344,9 @@ def _as_written(path: Path, order: Order) -> None:
     for body in [b for b in _inner_bodies(path.term) if b not in done]:
         for part in _parts(body):
             _polish(path, part, order)
+    found = stabilize_around(path.term, path.arguments, order)
+    if found is not None:
+        _put(path, path.term, found)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 

@@ -13,7 +13,7 @@ from lossmith.derivations.derivation import Evidence, Measurement
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.terms import Term, leaves, name_of, walk
+from lossmith.derivations.terms import FUNCTIONS, Term, leaves, name_of, walk
 from lossmith.derivations.ulp import FORMATS
 
 CLASSES = (1, 2, 3, 7)  # small rows: every rule's structure shows with three classes
@@ -130,7 +130,8 @@ def _draw_truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) 
     if not any(a.axis == "class" and a.name in used for a in arguments):
         return
     fmt = FORMATS[dtype]
-    divisors = [t.args[1] for t in walk(definition) if t.op == "div" and t.args[1].op == "sum"]
+    divisors = [t.args[1] for t in walk(definition)
+                if t.op == "div" and t.args[1].sort == "scalar" and _is_algebraic(t.args[1])]
     for classes, sample in _samples(arguments, dtype):
         env = {name: value for name, value in sample.items() if name in used}
         if any((np.asarray(evaluate(d, env, fmt, classes)) == 0).any() for d in divisors):
@@ -138,6 +139,12 @@ def _draw_truths(definition: Term, arguments: tuple[Argument, ...], dtype: str) 
         listed = {n: v.tolist() for n, v in env.items()}
         expected = balls.truth(definition, listed, fmt, arguments)
         yield env, (expected if isinstance(expected, list) else [expected]), classes
+
+
+def _is_algebraic(t: Term) -> bool:
+    """Whether a divisor reads a sum over the classes that rounds to zero only where it is zero."""
+    nodes = walk(t)
+    return any(n.op == "sum" for n in nodes) and not any(n.op in FUNCTIONS for n in nodes)
 
 
 @cache

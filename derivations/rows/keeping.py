@@ -6,6 +6,7 @@ import math
 
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
+from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.rules import SMALL
 from lossmith.derivations.terms import (
     HALF,
@@ -83,7 +84,7 @@ def weighed(term: Term, arguments: tuple[Argument, ...]) -> Term:
             return term
         if t.op == "rest" and (parts := _parted(t.args)) is not None:
             u, b, w = parts
-            if w.op == "row" and name_of(w) in exact:
+            if w.op in ("row", "sub") and all(n.op == "const" or name_of(n) in exact for n in leaves(w)):
                 continue
             top = node("peak", t.args)
             off = sub(node("absorb", (w, node("exp_diff", (b, u)))), ONE)
@@ -129,6 +130,7 @@ def gathered(term: Term, arguments: tuple[Argument, ...]) -> Term:
     its bits.
     """
     found: dict[Term, Term] = {}
+    algebra = Algebra(arguments)
     for t in walk(term):
         a = t.args[1] if t.op == "gap" and t.args[0].op == "peak" else t.args[0] if t.op == "exp_diff" else None
         top = t.args[0] if t.op == "gap" else t.args[1] if t.op == "exp_diff" else None
@@ -137,9 +139,15 @@ def gathered(term: Term, arguments: tuple[Argument, ...]) -> Term:
         labels = dict.fromkeys(n.args[1] for n in walk(a) if n.op == "at")
         for b in (b for b in top.args if b.sort == "row"):
             for y in labels:
-                if replace(b, {n: node("at", (n, y)) for n in leaves(b) if n.op == "row"}) is a:
+                same = replace(b, {n: node("at", (n, y)) for n in leaves(b) if n.op == "row"}) is a
+                if same or (_chooses(b) and algebra.read(node("at", (b, y))) is algebra.read(a)):
                     found[a] = node("at", (b, y))
     return replace(term, found) if found else term
+
+
+def _chooses(row: Term) -> bool:
+    """Whether a row is another formula at one class."""
+    return any(n.op in ("onehot", "position") for n in walk(row))
 
 
 def unflushed(term: Term, arguments: tuple[Argument, ...]) -> Term:

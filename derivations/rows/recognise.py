@@ -99,3 +99,14 @@ def weight(e: Expr) -> tuple[int, int]:
 def negative(t: Expr) -> bool:
     """Whether a term has a negative number in front."""
     return coefficient(t)[0] < Fraction(0)
+
+
+def places(lse: Expr, base: Expr, e: Expr, algebra: Algebra) -> list[Expr]:
+    """What a log-sum-exp may be compared with in e: its arguments, and their elements at the labels of base."""
+    out: list[Expr] = []
+    for a in lse.args:
+        if e.sort == "row" or a.sort == "scalar":
+            out.append(a)
+        if a.sort == "row":
+            out += [algebra.at(a, y) for y in labels_of(base)]
+    return out

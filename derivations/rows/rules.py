@@ -14,12 +14,14 @@ from typing import Protocol
 from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
+from lossmith.derivations.rows.differences import angle, nested, split_balance, variance
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
 from lossmith.derivations.rows.recognise import (
     is_softmax,
     labels_of,
     lse_term,
     negative,
+    places,
     size,
     softmax_power,
     softmax_root,
@@ -179,16 +181,21 @@ def partial_complement(e: Expr, h: Holes) -> Term | None:
     if e.op != "add":
         return None
     algebra = h.algebra
-    for t in e.args:
-        for f in factors(t):
-            if is_softmax(f, algebra) is None:
-                continue
-            beside = without(t, f, algebra)
-            for c in terms_of(beside):
-                if any(algebra.add(o, c) is ZERO for o in e.args if o is not t):
-                    left = algebra.add(algebra.sub(e, t), c, algebra.mul(f, algebra.sub(beside, c)))
-                    return add(_scaled_expm1(c, f, h), h.hole(left))
+    for f in dict.fromkeys(f for t in e.args for f in factors(t) if is_softmax(f, algebra) is not None):
+        shared = [t for t in e.args if f in factors(t)]
+        beside = algebra.add(*(_spread(without(t, f, algebra), algebra) for t in shared))
+        others = [t for t in e.args if t not in shared]
+        for c in terms_of(beside):
+            if any(algebra.add(o, c) is ZERO for o in others):
+                left = algebra.add(*others, c, algebra.mul(f, algebra.sub(beside, c)))
+                return add(_scaled_expm1(c, f, h), h.hole(left))
     return None
+
+
+def _spread(e: Expr, algebra: Algebra) -> Expr:
+    """A number times a sum as the sum of its multiples."""
+    c, rest = coefficient(e)
+    return algebra.add(*(algebra.mul(x.num(c), t) for t in terms_of(rest))) if rest.op == "add" else e
 
 
 def half_split(e: Expr, h: Holes) -> Term | None:
@@ -247,14 +254,20 @@ def centre(e: Expr, h: Holes) -> Term | None:
     pairs = [pair for t in e.args for pair in _means(t, e, algebra)]
     if not pairs:
         return _centre_plain(e, h)
-    (lse, outer), left, a = pairs[0][0], e, ZERO
+    if sum(pair[0] == pairs[0][0] for pair in pairs) == 1:  # a number in front stays there: no element is rounded
+        (lse, c, y), scale, one, mean = pairs[0]
+        pairs = [((lse, algebra.mul(c, x.num(scale)), y), Fraction(1), one, mean)]
+    (lse, outer, y), left, a = pairs[0][0], e, ZERO
     for key, scale, one, mean in pairs:
-        if key == (lse, outer):  # with one softmax, one mean of the sum
+        if key == (lse, outer, y):  # with one softmax, one mean of the sum
             part = algebra.mul(x.num(scale), one)
-            a, left = algebra.add(a, part), algebra.add(left, mean, algebra.neg(algebra.mul(outer, part)))
+            here = part if y is None else algebra.at(part, y)
+            a, left = algebra.add(a, part), algebra.add(left, mean, algebra.neg(algebra.mul(outer, here)))
     share, element = forms.share(lse.args[0], lse), h.hole(a)
-    apart = node("gap", (element, node("sum", (mul(share, element),))))
-    return add(mul(h.hole(outer), sub(apart, node("sum", (mul(share, apart),)))), h.hole(left))
+    mean_of = node("sum", (mul(share, element),))
+    apart = node("gap", (element, mean_of))
+    here_apart = apart if y is None else node("at", (apart, label(y)))  # read, as the mean rounds in rows
+    return add(mul(h.hole(outer), sub(here_apart, node("sum", (mul(share, apart),)))), h.hole(left))
 
 
 def unit_share(e: Expr, h: Holes) -> Term | None:
@@ -292,8 +305,12 @@ def _centre_plain(e: Expr, h: Holes) -> Term | None:
     return None
 
 
-def _means(t: Expr, e: Expr, algebra: Algebra) -> list[tuple[tuple[Expr, Expr], Fraction, Expr, Expr]]:
-    """((lse, c), scale, a, -t) where t is -scale c sum(p a), p the softmax of lse, and scale c a is a term of e."""
+_Mean = tuple[tuple[Expr, Expr, "str | None"], Fraction, Expr, Expr]
+
+
+def _means(t: Expr, e: Expr, algebra: Algebra) -> list[_Mean]:
+    """((lse, c, y), scale, a, -t) where t is -scale c sum(p a), p the softmax of lse, and scale c a is a term of e,
+    or scale c a[y] is; without y it is None."""
     out = []
     for f in factors(t):
         for p in factors(f.args[0]) if f.op == "sum" else ():
@@ -303,8 +320,9 @@ def _means(t: Expr, e: Expr, algebra: Algebra) -> list[tuple[tuple[Expr, Expr], 
             one = algebra.exp(algebra.sub(found[0], found[1]))
             a = algebra.mul(f.args[0], algebra.pow(one, x.num(-1)))
             scale, c = coefficient(algebra.neg(without(t, f, algebra)))
-            if a.sort == "row" and algebra.mul(x.num(scale), c, a) in e.args:
-                out.append(((found[1], c), scale, a, algebra.neg(t)))
+            for y in (None, *labels_of(e)) if a.sort == "row" else ():
+                if algebra.mul(x.num(scale), c, a if y is None else algebra.at(a, y)) in e.args:
+                    out.append(((found[1], c, y), scale, a, algebra.neg(t)))
     return out
 
 
@@ -402,7 +420,7 @@ def max_balance(e: Expr, h: Holes) -> Term | None:
         c, lse = found
         base = algebra.sub(e, t)
         best: tuple[tuple[int, int], Expr, Expr] | None = None
-        for a in _places(lse, base, e, algebra):
+        for a in places(lse, base, e, algebra):
             left = algebra.add(base, algebra.mul(c, a))
             if weight(left) < (weight(base) if best is None else best[0]):
                 best = (weight(left), a, left)
@@ -410,16 +428,6 @@ def max_balance(e: Expr, h: Holes) -> Term | None:
             _, a, left = best
             return add(mul(h.hole(c), add(forms.gap(a, lse), forms.tail(lse))), h.hole(left))
     return None
-
-
-def _places(lse: Expr, base: Expr, e: Expr, algebra: Algebra) -> list[Expr]:
-    out: list[Expr] = []
-    for a in lse.args:
-        if e.sort == "row" or a.sort == "scalar":
-            out.append(a)
-        if a.sort == "row":
-            out += [algebra.at(a, y) for y in labels_of(base)]
-    return out
 
 
 def max_balance_sum(e: Expr, h: Holes) -> Term | None:
@@ -462,7 +470,7 @@ def log_ratio(e: Expr, h: Holes) -> Term | None:
             if found is None or found[0] is not c:
                 continue
             lse = found[1]
-            for a in _places(lse, e, e, algebra):
+            for a in places(lse, e, e, algebra):
                 left = algebra.sub(e, algebra.mul(c, algebra.add(logs[0], lse, algebra.neg(a))))
                 if size(left) <= size(e) - 3:
                     p, w = forms.share(a, lse), h.hole(logs[0].args[0])
@@ -538,7 +546,7 @@ def _share_beside(e: Expr, h: Holes) -> Term | None:
         c, lse = coefficient(t)
         if lse.op != "lse" or c >= 0:
             continue
-        for a in [*lse.args, *_places(lse, exponent, exponent, algebra)]:
+        for a in [*lse.args, *places(lse, exponent, exponent, algebra)]:
             for n in _multiples(a, exponent, -c):
                 left = algebra.sub(exponent, algebra.mul(x.num(n), algebra.sub(a, lse)))
                 if size(left) < size(exponent) and _parts(left) <= _parts(exponent):
@@ -583,6 +591,10 @@ RULES: Sequence[RowRule] = (
             r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
     RowRule("unit-share", "", "the shares sum to one: what each lacks is added up, instead of taken from the whole",
             r"1 - \textstyle\sum_k p_k g_k = \sum_k p_k (1 - g_k)", unit_share),
+    RowRule("nested", "", "what the one sum holds beyond the other is added up by itself",
+            r"\log \textstyle\sum_j e^{b_j} - \log \sum_j w_j e^{b_j} = "
+            r"\log(1 + \sum_j (1 - w_j) e^{b_j} / \sum_j w_j e^{b_j})",
+            nested),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
     RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",
@@ -593,6 +605,12 @@ RULES: Sequence[RowRule] = (
             r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", max_balance),
     RowRule("max-balance-sum", "", "the log-sum-exp and the weighted sum are both measured from the peak",
             r"W (m + \log(1 + r)) - \textstyle\sum_k w_k a_k = \sum_k w_k (m - a_k) + W \log(1 + r)", max_balance_sum),
+    RowRule("variance", "", "squares of what differs from the mean are added up: no square is taken from another",
+            r"\textstyle\sum_k p_k v_k^2 - (\sum_k p_k v_k)^2 = \sum_k p_k (v_k - \bar v)^2", variance),
+    RowRule("angle", "", "two directions near each other: their difference is squared, where 1 less the cosine cancels",
+            r"1 - \frac{a \cdot b}{|a| |b|} = \tfrac12 \left| \tfrac{a}{|a|} - \tfrac{b}{|b|} \right|^2", angle),
+    RowRule("split-balance", "", "the log-sum-exp is shared out among what is taken from it",
+            r"c L - k a = k (L - a) + (c - k) L", split_balance),
     RowRule("lse-split", "", "the largest term leaves the logarithm",
             r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", lse_split),
     RowRule("share", "", "the softmax relative to the peak: nothing overflows",
