@@ -17,6 +17,7 @@ from lossmith.audit.evidence import Lab, Seen, picked, sizes
 from lossmith.audit.findings import Finding
 from lossmith.audit.foreign import SECONDS, ForeignAdapter, Hung, Misbehaved, name_of, resolve
 from lossmith.audit.measure import Exact, Report, describe, exact, located
+from lossmith.audit.quick import quick_exact
 from lossmith.audit.result import Failure, Origin, Result
 from lossmith.audit.samples import ROW_CLASSES, Batch, elementwise_batches, exhaustive_batches, row_batches
 from lossmith.audit.subject import Subject
@@ -37,7 +38,9 @@ class Exam:
     def truth(self, output: str, number: int) -> Exact:
         key = (output, number)
         if key not in self._exact:
-            self._exact[key] = exact(self.subject, output, self.batches[number])
+            batch = self.batches[number]
+            quick = quick_exact(self.subject, output, batch, self.fmt) if self.fmt.bits == 16 else None
+            self._exact[key] = quick or exact(self.subject, output, batch)
         return self._exact[key]
 
     def measure(self, given: Adapter, tier: str, outputs: Iterable[str] | None = None,

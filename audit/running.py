@@ -144,6 +144,8 @@ def _compared(ask: Callable[[Array, Array], Array], a: Pair, b: Pair) -> Pair:
 RULES: Mapping[str, Callable[..., Pair]] = {
     "add": _add, "sub": _sub, "mul": _mul, "div": _div, "exp": _exp, "expm1": _expm1, "log": _log, "log1p": _log1p,
     "absorb": _absorb,
+    "and": lambda a, b: (np.logical_and(a[0], b[0]), a[1] + b[1]),
+    "or": lambda a, b: (np.logical_or(a[0], b[0]), a[1] + b[1]),
     "neg": lambda a: (-a[0], a[1]), "abs": lambda a: (np.abs(a[0]), a[1]),
     "max": lambda a, b: (np.maximum(a[0], b[0]), np.maximum(a[1], b[1])),
     "min": lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1])),

@@ -170,7 +170,7 @@ def part(sweep: Sweep, reference: Running, number: int, size: int = 2**32 // PAR
     """The numbers number * size and on, by their bits, or every so many-th block of them. Raises ArithmeticError where
     the reference is of no use."""
     found = Tally()
-    for first in range(number * size + number % every * BLOCK, (number + 1) * size, BLOCK * every):
+    for first in range(number * size + number * 97 % every * BLOCK, (number + 1) * size, BLOCK * every):
         found += _block(sweep, reference, np.arange(first, first + min(BLOCK, size), dtype=np.uint32))
         if found.balls > MOST_BALLS:
             raise ArithmeticError(f"{sweep.title}: the reference does not hold near {found.where}")
@@ -272,7 +272,8 @@ def _head(sweep: Sweep, every: int) -> dict[str, Any]:
     x = np.concatenate([-x, x]).astype(np.float64)
     x = x[_inside(sweep, x)]
     got = sweep.given.call(sweep.subject, sweep.output, sweep.batch(x), "float32", sweep.tier)
-    return {"sweep": sweep.title, "parts": PARTS, "every": every, "values": hashlib.sha256(got.tobytes()).hexdigest()[:16]}
+    values = hashlib.sha256(got.tobytes()).hexdigest()[:16]
+    return {"sweep": sweep.title, "parts": PARTS, "every": every, "values": values}
 
 
 def read(state: Path, sweep: Sweep, every: int = 1) -> Iterator[tuple[int, Tally]]:
@@ -281,8 +282,8 @@ def read(state: Path, sweep: Sweep, every: int = 1) -> Iterator[tuple[int, Tally
         return
     first, *lines = state.read_text(encoding="utf-8").splitlines() or [""]
     if not first or json.loads(first) != _head(sweep, every):
-        raise ValueError(f"{state} is the state of another sweep, or of another version of the function: remove it, or "
-                         "name another file")
+        raise ValueError(f"{state} is the state of another sweep, or of another version of the function: remove it, "
+                         "or name another file")
     for line in lines:
         try:
             found = json.loads(line)

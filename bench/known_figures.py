@@ -3,8 +3,8 @@
     python bench/known_figures.py [--only WORD] [--count N] [--every N] [--record]
 
 Forward, gradient and second derivative in every format; then all numbers of float32 for what is known of those
-(`--every 1` for all of them, 16 for every sixteenth block of 16,384). A figure that is known from elsewhere agrees where ours is
-within 5 percent of it, or is larger, being the worst of more inputs; else the record says why not.
+(`--every 1` for all of them, 16 for every sixteenth block of 16,384). A figure that is known from elsewhere agrees
+where ours is within 5 percent of it, or is larger, being the worst of more inputs; else the record says NO.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ def main() -> int:
             silent += [f"{item.name} {dtype}: {line}" for line in result.not_run]
         print(f"{item.name}: {time.monotonic() - started[1]:.0f} s", file=sys.stderr)
     known = [compared(k, results, options.every) for k in KNOWN if any(i.name == k.item for i in chosen)]
-    part = "all numbers of float32" if options.every == 1 else f"every {options.every}th block of 16,384 of all numbers of float32"
+    part = "all numbers of float32"
+    if options.every > 1:
+        part = f"every {options.every}th block of 16,384 of all numbers of float32"
     text = "\n".join([
         f"# Figures known from elsewhere, {datetime.date.today().isoformat()}", "",
         f"`python {shlex.join(['bench/known_figures.py', *sys.argv[1:]])}`, torch {torch.__version__}, SciPy "
