@@ -73,21 +73,21 @@ class Candidate:
 
 @dataclass
 class Budget:
-    """How much work is allowed: nodes of measured forms. The clock is for emergencies, which are counted:
-    what it has stopped is not what another run would find."""
+    """How much work is allowed: nodes of measured forms. The clock, which counts this process alone, is for
+    emergencies, and they are counted: what it has stopped is not what another run would find."""
 
     stopped: ClassVar[int] = 0
 
     nodes: int
     seconds: float
     used: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.process_time)
 
     def spent(self) -> bool:
         return self.used >= self.nodes or self.late()
 
     def late(self) -> bool:
-        late = time.monotonic() - self.started > self.seconds
+        late = time.process_time() - self.started > self.seconds
         Budget.stopped += late
         return late
 
