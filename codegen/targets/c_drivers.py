@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lossmith.codegen.targets.c_printing import PAIR, Arithmetic, identifier
-from lossmith.codegen.targets.c_rows import SHORT, RowWriter
+from lossmith.codegen.targets.c_rows import SHORT, WIDER, RowWriter
 
 AT_ONCE = 16384  # elements of whole rows that a thread takes at a time
 
@@ -96,14 +96,15 @@ class _Driver:
     def _opening(self, i: str, row: str) -> list[str]:
         """What is known of a row before its classes are read."""
         wide = f"from_{self.suffix}"
-        lines = [f"s.sound[{i}] = 1;"]
+        lines = ["int sound = 1;"]
         for n, name in enumerate(self.inputs["label"]):
             y = identifier(name)
             lines += [f"const int64_t given{n} = lab{n}[{row}];",
                       f"const int in_range{n} = (given{n} >= 0) & (given{n} < classes);",
-                      f"s.{y}[{i}] = in_range{n} ? (int32_t)given{n} : 0;", f"s.sound[{i}] &= in_range{n};"]
+                      f"s.{y}[{i}] = in_range{n} ? (int32_t)given{n} : 0;", f"sound &= in_range{n};"]
+        lines.append(f"s.sound[{i}] = sound ? 1 : NAN;")
         lines += [f"s.{identifier(name)}[{i}] = {wide}(sc{n}[{row}]);" for n, name in enumerate(self.inputs["scalar"])]
-        made = "pair_of({})" if self.a is PAIR else f"({self.a.type}){{}}"
+        made = "pair_of({})" if self.a is PAIR else "{}"
         return lines + [f"s.{identifier(name)}[{i}] = {made.format(f'par{n}')};"
                         for n, name in enumerate(self.inputs["parameter"])]
 
@@ -157,15 +158,17 @@ class _Driver:
         return lines
 
     def _sound(self, value: str, at: str) -> str:
+        """NaN where a label is out of range: a product, since a choice that is the same for a row stops a loop
+        from vectorising."""
         if not self.inputs["label"]:
             return value
-        return f"select{self.a.suffix}(s.sound[{at}] != 0, {value}, {'pair_of(NAN)' if self.a is PAIR else 'NAN'})"
+        return f"scaled_by({value}, s.sound[{at}])" if self.a is PAIR else f"{value} * s.sound[{at}]"
 
     def _short_finish(self) -> list[str]:
-        place, lanes, kind = f"k * {self.lanes} + i", self.lanes, self.a.type
+        place, lanes = f"k * {self.lanes} + i", self.lanes
         common = {"k": "k", "at": "i", "lane": "i", "rows": f"held{{}}[{place}]", "kept": f"kept{{}}[{place}]"}
         ends = [f"end{n}" for n in range(len(self.writer.row_outputs))]
-        lines = [f"{kind} {', '.join(f'last_{e}[{lanes}]' for e in ends)};"] if ends else []
+        lines = [f"{WIDER[self.a].type} {', '.join(f'last_{e}[{lanes}]' for e in ends)};"] if ends else []
         lines += self._over_lanes(self._args(self.functions["finish"], **common, outs="&last_{}[i]"))
         for e in ends:
             value = self._sound(f"last_{e}[i]", "i")
@@ -239,7 +242,7 @@ class _Driver:
     def _long_finish(self) -> list[str]:
         kind, common = self.a.type, self._common()
         ends = [f"end{n}" for n in range(len(self.writer.row_outputs))]
-        lines = [f"{kind} {', '.join(f'last_{e}' for e in ends)};"] if ends else []
+        lines = [f"{WIDER[self.a].type} {', '.join(f'last_{e}' for e in ends)};"] if ends else []
         lines.append(self._args(self.functions["finish"], **common, outs="&last_{}"))
         lines += [f"{e}[row] = to_{self.suffix}({self._sound(f'last_{e}', '0')});" for e in ends]
         if not self.writer.class_outputs:

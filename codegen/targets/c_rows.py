@@ -24,6 +24,7 @@ from lossmith.codegen.targets.c_printing import (
 from lossmith.derivations.terms import Term, const, is_const, node, replace, var, walk
 
 LOWERED = {FLOAT: " * 0x1p-64f", DOUBLE: " * 0x1p-64", PAIR: ""}  # exponentials are summed 2^64 times as large
+WIDER = {FLOAT: DOUBLE, DOUBLE: DOUBLE, PAIR: PAIR}  # what is known of a row is computed in
 SHORT = 64  # classes of the rows that are computed side by side
 
 
@@ -107,12 +108,13 @@ class RowWriter:
         functions.append(self._finish(a))
         if self.class_outputs:
             functions.append(self._epilogue(a))
-        kind, lanes = a.type, f"[{a.lanes}]"
+        kind, lanes = WIDER[a].type, f"[{a.lanes}]"
         members = [f"int32_t {identifier(y)}{lanes};" for y in self.inputs["label"]]
-        members += [f"{kind} {identifier(name)}{lanes};" for name in self.known] or []
+        members += [f"{kind} {identifier(name)}{lanes};" for name in self.known]
         sums = [m for stage in self.kernel.stages for m in self._members(stage, a)]
+        sound = "double" if a is PAIR else a.type  # 1, or NaN where a label is out of range
         return {"known": f"struct known_{self.entry}{a.suffix}", "sums": f"struct sums_{self.entry}{a.suffix}",
-                "members": [*members, f"int32_t sound{lanes};"], "sum_members": sums or ["int nothing;"],
+                "members": [*members, f"{sound} sound{lanes};"], "sum_members": sums or ["int nothing;"],
                 "functions": functions}
 
     def _members(self, stage: Stage, a: Arithmetic) -> list[str]:
@@ -130,10 +132,12 @@ class RowWriter:
         return [*(f"below_{f.name}" for f in stage.families), *(f"sum_{s.name}" for s in stage.slots)]
 
     def _function(self, name: str, a: Arithmetic, takes: Sequence[str], statements: Iterable[str],
-                  terms: Iterable[Term] = ()) -> dict[str, Any]:
-        """A function of one lane; the scalars that its terms read are named first."""
+                  terms: Iterable[Term] = (), kind: str = "") -> dict[str, Any]:
+        """A function of one lane; the scalars that its terms read are named first, as `kind`."""
         used = names_used(map(self._read, terms))
-        lines = [f"const {a.type} {identifier(n)} = known->{identifier(n)}[place];" for n in self.known if n in used]
+        kind, read = kind or a.type, [identifier(n) for n in self.known if n in used]
+        cast = "(float)" if kind == "float" else ""
+        lines = [f"const {kind} {n} = {cast}known->{n}[place];" for n in read]
         labels = [identifier(y) for y in self.inputs["label"] if y in used]
         lines += [f"const int32_t {y} = known->{y}[place];" for y in labels]
         lines += statements
@@ -259,9 +263,10 @@ class RowWriter:
                *(c.name for c in stage.captures)]
         used = names_used([let.term for let in stage.after])
         wanted = [identifier(name) for name in own if name in used]
-        lines = [f"const {a.type} {name} = known->{name}[place];" for name in wanted]
+        wide = WIDER[a]
+        lines = [f"const {wide.type} {name} = known->{name}[place];" for name in wanted]
         for let in stage.after:
-            lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
+            lines.append(f"const {wide.type} {identifier(let.name)} = {self._text(let.term, wide)};")
             lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
         return lines
 
@@ -271,13 +276,13 @@ class RowWriter:
         held = self.known
         self.known = [k for k in held if k not in fresh]
         try:
-            return self._function(name, a, takes, lines, terms)
+            return self._function(name, a, takes, lines, terms, WIDER[a].type)
         finally:
             self.known = held
 
     def _total(self, name: str, a: Arithmetic) -> str:
         place = f"sums->{name}[place]"
-        return {FLOAT: f"(float){place}", DOUBLE: f"collapsed({place}, sums->{name}_lost[place])", PAIR: place}[a]
+        return {FLOAT: place, DOUBLE: f"collapsed({place}, sums->{name}_lost[place])", PAIR: place}[a]
 
     def _rest(self, f: Family, a: Arithmetic) -> list[str]:
         """The sum of exp(a - peak) over all elements but one that attains the peak; extras are elements too."""
@@ -294,13 +299,13 @@ class RowWriter:
             lines += ["{", *(f"    {line}" for line in added), "}"]
         others, place = f"sums->ties_of_{name}[place] - 1", f"sums->below_{name}[place]"
         value = {
-            FLOAT: f"(float)({place} * 0x1p-64 + (double)({others}))",
+            FLOAT: f"{place} * 0x1p-64 + (double)({others})",
             DOUBLE: f"rest_of({place}, sums->below_{name}_lost[place], {others})",
             PAIR: f"add_p({place}, pair_of({others}))",
         }[a]
         number = f"{peak}.hi" if a is PAIR else peak
         nan = "pair_of(NAN)" if a is PAIR else "NAN"
-        lines.append(f"known->{identifier(name + '_rest')}[place] = select{s}(({number} == -INFINITY) | "
+        lines.append(f"known->{identifier(name + '_rest')}[place] = select{WIDER[a].suffix}(({number} == -INFINITY) | "
                      f"(({number} == INFINITY) & (sums->ties_of_{name}[place] > 1)), {nan}, {value});")
         return lines
 
@@ -316,14 +321,14 @@ class RowWriter:
         return {**made, "label": identifier(stage.captures[0].label)}
 
     def _finish(self, a: Arithmetic) -> dict[str, Any]:
-        finish = self.kernel.finish
+        finish, wide = self.kernel.finish, WIDER[a]
         lines = []
         for let in finish.lets:
-            lines.append(f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};")
+            lines.append(f"const {wide.type} {identifier(let.name)} = {self._text(let.term, wide)};")
             lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
-        lines += [f"*end{n} = {self._text(finish.outputs[key], a)};" for n, key in enumerate(self.row_outputs)]
+        lines += [f"*end{n} = {self._text(finish.outputs[key], wide)};" for n, key in enumerate(self.row_outputs)]
         terms = [*(let.term for let in finish.lets), *finish.outputs.values()]
-        takes = [*self._takes(a, "known"), *(f"{a.type}* end{n}" for n in range(len(self.row_outputs)))]
+        takes = [*self._takes(a, "known"), *(f"{wide.type}* end{n}" for n in range(len(self.row_outputs)))]
         return self._late("finish", a, takes, lines, terms, {let.name for let in finish.lets})
 
     def _epilogue(self, a: Arithmetic) -> dict[str, Any]:
