@@ -413,7 +413,7 @@ class Algebra:
     def _choice(self, t: Term, a: tuple[Expr, ...]) -> Expr:
         """A choice; between one class and the others, it is a sum of two parts that exclude each other."""
         y = label_chosen(t.args[0])
-        if y is None:
+        if y is None or any(b.sort == "scalar" and b.op != "num" for b in a[1:]):  # a margin, not a mask
             return self.function("where", a)
         here = ZERO if a[1] is ZERO else self.mul(x.onehot(y), self.at(a[1], y))
         return self.add(here, self.mul(x.others(y), a[2]))

@@ -27,7 +27,7 @@ from lossmith.derivations.rows.elementwise import (
 )
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
-from lossmith.derivations.rows.keeping import emptied, gathered, kept_differences, masked, unflushed, weighed
+from lossmith.derivations.rows.keeping import emptied, gathered, kept_differences, masked, unflushed, unrooted, weighed
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
 from lossmith.derivations.rows.rewriter import Rewriter
@@ -71,6 +71,8 @@ KEPT = (
      r"e^{b + \log w - m} = w\, e^{b - m}"),
     ("two-halves", unflushed, "where the softmax underflows, its root does not",
      r"e^{d} g = e^{d/2} (e^{d/2} g)"),
+    ("root-difference", unrooted, "the difference of what is under the roots is exact where they are near each other",
+     r"\sqrt a - \sqrt b = (a - b) / (\sqrt a + \sqrt b)"),
     ("keep-difference", kept_differences, "the rounding of the difference is put back",
      r"e^{a - b} \text{, the rounding of } a - b \text{ put back}"),
 )

@@ -194,6 +194,18 @@ def _outside(term: Term) -> list[Term]:
     return [t for a in term.args for t in _outside(a)] + [term]
 
 
+def unrooted(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with sqrt(a) - sqrt(b) of two rows as (a - b) / (sqrt(a) + sqrt(b)): near each other, a - b is exact."""
+    bounded = {a.name for a in arguments if math.isfinite(a.domain.high) or not a.domain.high_closed}
+    found: dict[Term, Term] = {}
+    for t in walk(term):
+        if t.op == "sub" and all(a.op == "sqrt" and a.args[0].op == "row" for a in t.args):
+            a, b = (r.args[0] for r in t.args)
+            if {name_of(a), name_of(b)} <= bounded:
+                found[t] = node("where", (node("eq", (a, b)), ZERO, div(sub(a, b), add(*t.args))))
+    return replace(term, found) if found else term
+
+
 def kept_differences(term: Term, arguments: tuple[Argument, ...]) -> Term:
     """`term` with exp(a - b) of two inputs as one function, which puts the rounding of a - b back."""
     known = ranges(term, arguments)
