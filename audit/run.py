@@ -115,7 +115,7 @@ def audit(unit: str | Callable[..., Any], target: str = "np", dtype: str = "floa
           ways: bool = True) -> Result:
     """Measure generated kernels, or any function, against ball arithmetic on the definition.
 
-    unit: a name of the catalogue, its kernels of `target` (np, pt, cu on the host) being measured;
+    unit: a name of the catalogue, its kernels of `target` (np, pt, c, cu on the host) being measured;
     or a function (or its name as module:function) of NumPy arrays or torch tensors that computes
     the loss (or `output`) that `truth` says: a name of the catalogue, or a formula over `domain` (and `where`). It gets
     the arguments in their order, or in `order`, and `options` as keywords; a torch function's gradients and

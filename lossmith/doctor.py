@@ -33,7 +33,7 @@ PACKAGES = (
     ("ml_dtypes", "0.4", "bfloat16 in NumPy", False),
 )
 TOOLS = (
-    (("cc", "gcc", "clang"), "--version", "a C compiler", "running the CUDA kernels on the CPU, in the tests"),
+    (("cc", "gcc", "clang"), "--version", "a C compiler", "the C kernels; in the tests, CUDA kernels on the CPU"),
     (("nvcc",), "--version", "nvcc", "compiling the CUDA kernels"),
     (("nvidia-smi",), "-L", "a GPU", "running the CUDA kernels"),
     (("pdflatex",), "--version", "pdflatex", "setting derivations as PDF"),

@@ -18,7 +18,7 @@ from lossmith.codegen.generate import generate
 
 FOLDERS = {"lossmith": "", "derivations": "derivations", "codegen": "codegen", "audit": "audit",
            "templates": "templates", "generated": "generated"}
-DATA = {".py", ".j2", ".cu", ".h", ".cuh", ".md", ".tex", ".json", ".typed"}
+DATA = {".py", ".j2", ".c", ".cu", ".h", ".cuh", ".md", ".tex", ".json", ".typed"}
 
 
 def committed_layout() -> set[str]:
@@ -102,7 +102,7 @@ def test_the_wheel_works_from_outside_the_checkout(wheel: Path, tmp_path: Path) 
         assert said.returncode == 0, said.stderr
         assert str(ROOT) not in said.stdout
     here = generate(["mean_squared_error"], out=tmp_path / "out", check=True)
-    assert [p.split("/")[0] for p in here.texts] == ["np", "pt", "cu", "cu", "md", "tex"]
+    assert [p.split("/")[0] for p in here.texts] == ["np", "pt", "c", "c", "cu", "cu", "md", "tex"]
     assert here.findings == (), "the installed lossmith writes other bytes than the checkout"
 
 
@@ -123,7 +123,8 @@ def test_check_tells_a_formula_from_a_template_from_an_edit(wheel: Path, tmp_pat
     one, two = (f"lossmith generate {name} -o out" for name in names)
     assert found == {
         "np/mean_squared_error.py": ("formula changed, template changed", one),
-        **dict.fromkeys(("pt/mean_squared_error.py", "cu/mean_squared_error.cu", "cu/mean_squared_error.h",
+        **dict.fromkeys(("pt/mean_squared_error.py", "c/mean_squared_error.c",
+                         "c/mean_squared_error.h", "cu/mean_squared_error.cu", "cu/mean_squared_error.h",
                          "md/mean_squared_error.md", "tex/mean_squared_error.tex"), ("formula changed", one)),
         "np/information.py": ("template changed", two),
         "cu/information.cu": (
