@@ -399,7 +399,7 @@ def test_signs() -> None:
 
 
 def test_what_may_cancel_is_named() -> None:
-    form = solved("entropy", "x", "x")[1]
+    form = solved("tsallis", "x", "x")[1]
     assert form.verdict == "improved" and "may cancel" in form.remaining
 
 

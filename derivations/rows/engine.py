@@ -346,9 +346,9 @@ def _as_written(path: Path, order: Order) -> None:
     for body in [b for b in _inner_bodies(path.term) if b not in done]:
         for part in _parts(body):
             _polish(path, part, order)
-    found = stabilize_around(path.term, path.arguments, order)
-    if found is not None:
-        _put(path, path.term, found)
+    around = stabilize_around(path.term, path.arguments, order)
+    if around is not None:
+        _put(path, path.term, around)
     whole = machine_row(path.term)
     path.move("expand", whole, path.term, whole, "named functions by their meaning", r"\text{by definition}")
 

@@ -89,21 +89,23 @@ def measure(form: Term, definition: Term, arguments: Sequence[Argument], dtype: 
         lost += [(float(errors[i]), int(i), env, expected) for i in np.nonzero(errors > target)[0]]
     lost.sort(key=lambda found: -found[0])
     left = (min(target, max(worst)[0]), "")
+    fixed = frozenset(a.name for a in arguments if a.domain.values)  # no number lies beside these
     for error, place, env, expected in lost[:CONDITIONED]:
-        left = max(left, (error / _condition(definition, env, expected, place, fmt), _words(env)))
+        left = max(left, (error / _condition(definition, env, expected, place, fmt, fixed), _words(env)))
         if left[0] > target:  # one value without an excuse is enough
             break
     return Measurement(dtype, *max(worst), count), Measurement(dtype, *left, count)
 
 
-def _condition(definition: Term, env: dict[str, Any], expected: list[float], place: int, fmt: ulp.Format) -> float:
+def _condition(definition: Term, env: dict[str, Any], expected: list[float], place: int, fmt: ulp.Format,
+               fixed: frozenset[str]) -> float:
     """How many ulp one value moves, at most, when the numbers it reads move by half an ulp each."""
     total = 1.0
     if not np.isfinite(expected[place]):
         return total
     listed = {n: v.tolist() for n, v in env.items()}
     for name, values in listed.items():
-        if isinstance(values, int):
+        if isinstance(values, int) or name in fixed:
             continue
         for k in _moved(values, place) if isinstance(values, list) else [0]:
             worst = 0.0

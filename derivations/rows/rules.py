@@ -182,13 +182,14 @@ def partial_complement(e: Expr, h: Holes) -> Term | None:
         return None
     algebra = h.algebra
     for f in dict.fromkeys(f for t in e.args for f in factors(t) if is_softmax(f, algebra) is not None):
-        shared = [t for t in e.args if f in factors(t)]
-        beside = algebra.add(*(_spread(without(t, f, algebra), algebra) for t in shared))
-        others = [t for t in e.args if t not in shared]
-        for c in terms_of(beside):
-            if any(algebra.add(o, c) is ZERO for o in others):
-                left = algebra.add(*others, c, algebra.mul(f, algebra.sub(beside, c)))
-                return add(_scaled_expm1(c, f, h), h.hole(left))
+        every = [t for t in e.args if f in factors(t)]
+        for shared in (*([t] for t in every), every):  # one by one, then all that share the softmax
+            beside = algebra.add(*(_spread(without(t, f, algebra), algebra) for t in shared))
+            others = [t for t in e.args if t not in shared]
+            for c in terms_of(beside):
+                if any(algebra.add(o, c) is ZERO for o in others):
+                    left = algebra.add(*others, c, algebra.mul(f, algebra.sub(beside, c)))
+                    return add(_scaled_expm1(c, f, h), h.hole(left))
     return None
 
 

@@ -71,7 +71,7 @@ def _worth(degrees: Mapping[Term, Fraction | None], whole: Term) -> Fraction | N
     """The highest degree of a part, where it is beyond that of the whole; None where scaling gains nothing."""
     known = [abs(d) for d in degrees.values() if d is not None]
     high, own = max(known), degrees[whole]
-    return high if own is not None and high > max(abs(own), 1) and high <= HIGHEST else None
+    return high if own is not None and high > max(abs(own), Fraction(1)) and high <= HIGHEST else None
 
 
 def _size(leaf: Term, degree: Fraction) -> Term:
