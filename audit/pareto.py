@@ -69,9 +69,9 @@ def _picture(loss: str, size: str, lines: Sequence[Line]) -> str:
                    f"<text x='{LEFT - 6}' y='{y(b) + 4:.1f}' text-anchor='end'>{2**b if b < 10 else f'2^{b}'}</text>")
     best = " ".join(f"{x(t):.1f},{y(b):.1f}" for t, b in front(list(zip(times, bits))))
     out.append(f"<polyline class='front' points='{best}'/>")
-    for line, b in zip(lines, bits):
+    for line, error in zip(lines, bits):
         kind = "ours" if line.contender in OURS else "peer"
-        name = line.contender if math.isfinite(b) else f"{line.contender} (NaN or infinity)"
-        out.append(f"<circle class='{kind}' cx='{x(line.seconds):.1f}' cy='{y(b):.1f}' r='4'/>"
-                   f"<text x='{x(line.seconds) + 7:.1f}' y='{y(b) - 5:.1f}'>{escape(name)}</text>")
+        name = line.contender if math.isfinite(error) else f"{line.contender} (NaN or infinity)"
+        out.append(f"<circle class='{kind}' cx='{x(line.seconds):.1f}' cy='{y(error):.1f}' r='4'/>"
+                   f"<text x='{x(line.seconds) + 7:.1f}' y='{y(error) - 5:.1f}'>{escape(name)}</text>")
     return "".join(out)

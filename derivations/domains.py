@@ -32,8 +32,8 @@ class Domain:
     nonzero: bool = False
     index: bool = False
 
-    def holds(self, x: float) -> bool:
-        """Whether the float x lies in the domain (NaN never does)."""
+    def holds(self, x: float | Fraction) -> bool:
+        """Whether x lies in the domain (NaN never does)."""
         if self.values:
             return any(x == v for v in self.values)
         if self.nonzero and x == 0:

@@ -1,8 +1,9 @@
 """Counterexamples of rules: both sides in ball arithmetic at points that cover the whole side condition.
 
-Points of several kinds take part: combinations of a few small numbers, a grid of these with the rule's own constants and their
-nearest neighbours (edges, zeros, ties), ordinary numbers of either sign, tiny and huge ones, pairs
-that are nearly equal, and infinities. A rule must hold wherever its left side has a value.
+Points of several kinds take part: combinations of a few small numbers, a grid of these with the
+rule's own constants and their nearest neighbours (edges, zeros, ties), ordinary numbers of either
+sign, tiny and huge ones, pairs that are nearly equal, and infinities. A rule must hold wherever
+its left side has a value.
 """
 
 from __future__ import annotations

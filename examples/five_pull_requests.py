@@ -9,6 +9,7 @@ import sys
 from typing import NamedTuple
 
 from lossmith.audit.equivalence import Comparison, compare
+
 from lossmith.formula import formula_unit
 
 

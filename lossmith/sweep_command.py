@@ -32,8 +32,8 @@ def swept(options: argparse.Namespace) -> int:
         subject, given = _meant(options)
         for tier in options.tier or ["fast"]:
             for sweep in sweeps(subject, given, tier, options.output or ["loss"]):
-                tally, said = _one(sweep, options)
-                well &= tally.holds(said["bound"])
+                holds, said = _one(sweep, options)
+                well &= holds
                 found.append(said)
     except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from None
@@ -63,8 +63,8 @@ def _meant(options: argparse.Namespace) -> tuple[Subject, Adapter]:
     return subjects.load(options.loss), adapter(options.target)
 
 
-def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[Tally, dict[str, object]]:
-    """One sweep, with a bar on the terminal and its figures below it."""
+def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[bool, dict[str, object]]:
+    """One sweep, with a bar on the terminal and its figures below it: whether it keeps to its bound, and these."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -86,7 +86,7 @@ def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[Tally, dict[str, ob
     seconds = time.monotonic() - started
     if not options.json:
         print(_text(sweep, tally, limit, derived, met, seconds, options.every, state))
-    return tally, {"sweep": sweep.title, **dataclasses.asdict(tally), "where": tally.where, "bound": limit,
+    return tally.holds(limit), {"sweep": sweep.title, **dataclasses.asdict(tally), "where": tally.where, "bound": limit,
                    "reference": derived, "reference_met": met, "seconds": round(seconds, 1), "every": options.every}
 
 

@@ -237,7 +237,7 @@ def test_outputs_name_their_arguments():
 
 
 def test_what_is_not_there_is_said_in_one_line():
-    with pytest.raises(ValueError, match="targets are np, pt, cu"):
+    with pytest.raises(ValueError, match="targets are np, pt, c, cu"):
         adapter("rust")
     with pytest.raises(ValueError, match="truth="):
         audit(stable)

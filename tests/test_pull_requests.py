@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lossmith import cli
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "five_pull_requests.py"))

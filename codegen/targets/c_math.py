@@ -70,7 +70,7 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
 
 def _word(value: Fraction, bits: int, bias: int) -> int:
     """The bits of a number between 1/2 and 1."""
-    return ((bias - 1) << bits) + math.floor((2 * value - 1) * 2**bits)
+    return ((bias - 1) << bits) + int((2 * value - 1) * 2**bits)
 
 
 def _horner(a: Arithmetic, made: Polynomial, x: str) -> str:
