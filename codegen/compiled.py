@@ -346,7 +346,8 @@ def gather(parameters: Sequence[Parameter], arrays: Mapping[str, Any],
     if len(widths) > 1:
         raise ValueError(f"rows of different lengths: {', '.join(str(c) for c in sorted(widths))}")
     width = widths.pop() if widths else 0
-    outer = np.broadcast_shapes(*(a.shape[:-1] if n in rows else a.shape for n, a in plain.items()))
+    shapes = {a.shape[:-1] if n in rows else a.shape for n, a in plain.items()}
+    outer = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     for p in given:
         if p.kind == "number":
             continue
