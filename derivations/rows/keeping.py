@@ -198,6 +198,12 @@ def unrooted(term: Term, arguments: tuple[Argument, ...]) -> Term:
     """`term` with sqrt(a) - sqrt(b) of two rows as (a - b) / (sqrt(a) + sqrt(b)): near each other, a - b is exact."""
     bounded = {a.name for a in arguments if math.isfinite(a.domain.high) or not a.domain.high_closed}
     found: dict[Term, Term] = {}
+    for t in walk(term):  # sqrt(a) c - sqrt(b) c is one difference times c
+        if t.op == "sub" and all(a.op in ("mul", "absorb") and any(n.op == "sqrt" for n in a.args) for a in t.args):
+            (a, c), (b, d) = (sorted(m.args, key=lambda n: n.op != "sqrt") for m in t.args)
+            if c is d and c.op != "sqrt":
+                found[t] = mul(sub(a, b), c)
+    term, found = replace(term, found), {}
     for t in walk(term):
         if t.op == "sub" and all(a.op == "sqrt" and a.args[0].op == "row" for a in t.args):
             a, b = (r.args[0] for r in t.args)
