@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from lossmith.derivations import points
 from lossmith.derivations.answers import Answer
+from lossmith.derivations.domains import inside
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.measure import Columns, Judge, apart, constants, satisfying
@@ -83,7 +85,7 @@ def _corners(arguments: Sequence[Argument], fmt: Format) -> Columns:
 def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:
     keep = np.ones(_length(columns), dtype=bool)
     for a in arguments:
-        keep &= np.array([bool(np.isfinite(v)) and a.domain.holds(v) for v in columns.get(a.name, ())], dtype=bool)
+        keep &= inside(a.domain, columns.get(a.name, np.zeros(0)))
     return {n: c[keep] for n, c in columns.items()}
 
 
@@ -154,36 +156,79 @@ def _balances(definition: Term) -> list[Term]:
 
 
 def _at_seams(conditions: Sequence[Term], drawn: Columns, fmt: Format) -> Columns:
-    """Points on both sides of where each condition changes: bisected between drawn points."""
-    parts = [s for c in conditions for s in _seam(c, drawn, fmt)]
-    return {n: np.concatenate([p[n] for p in parts]) for n in drawn} if parts else {}
+    """Points on both sides of where each condition changes: bisected between drawn points.
+
+    All seams are bisected side by side: what their conditions share is computed once.
+    """
+    seams = _changing(conditions, drawn, fmt)
+    if not seams:
+        return {}
+    here = {n: np.concatenate([s.here[n] for s in seams]) for n in drawn}
+    low, high = (np.concatenate(ends) for ends in zip(*((s.low, s.high) for s in seams), strict=True))
+    places = list(_places(seams))
+    for _ in range(HALVINGS):
+        middle = _between(low, high, fmt)
+        if np.all((middle == low) | (middle == high)):
+            break
+        held = _held(seams, _moved(here, seams, places, middle), places, fmt)
+        low, high = np.where(held, middle, low), np.where(held, high, middle)
+    lows, highs = _moved(here, seams, places, low), _moved(here, seams, places, high)
+    return {n: np.concatenate([c[place] for place in places for c in (lows[n], highs[n])]) for n in drawn}
 
 
-def _seam(condition: Term, drawn: Columns, fmt: Format) -> Iterator[Columns]:
-    truth = np.broadcast_to(np.asarray(Evaluator(drawn, fmt)(condition), dtype=bool), (_length(drawn),))
-    yes, no = np.nonzero(truth)[0], np.nonzero(~truth)[0]
-    if not len(yes) or not len(no):
-        return
-    for name in dict.fromkeys(name_of(t) for t in leaves(condition)):
-        here, low, high = _changing(condition, name, drawn, yes, no, fmt)
-        for _ in range(HALVINGS if _length(here) else 0):
-            middle = _between(low, high, fmt)
-            held = np.broadcast_to(np.asarray(Evaluator({**here, name: middle}, fmt)(condition), dtype=bool),
-                                   middle.shape)
-            low, high = np.where(held, middle, low), np.where(held, high, middle)
-        for end in (low, high):
-            yield {**here, name: end}
+class _Seam(NamedTuple):
+    """Where one argument alone changes a condition: the other arguments, where it holds, where it does not."""
+
+    condition: Term
+    name: str
+    here: Columns
+    low: Doubles
+    high: Doubles
 
 
-def _changing(condition: Term, name: str, drawn: Columns, yes: Array, no: Array, fmt: Format,
-              ) -> tuple[Columns, Doubles, Doubles]:
-    """Points at which moving one argument alone changes the condition: the others, where it holds, where not."""
-    count = min(AT_SEAMS, len(yes), len(no))
-    a, b = yes[:: max(1, len(yes) // count)][:count], no[:: max(1, len(no) // count)][:count]
-    here = {n: c[a] for n, c in drawn.items()}
-    moved = {**here, name: drawn[name][b]}
-    changes = ~np.broadcast_to(np.asarray(Evaluator(moved, fmt)(condition), dtype=bool), (count,))
-    return {n: c[changes] for n, c in here.items()}, here[name][changes], moved[name][changes]
+def _places(seams: Sequence[_Seam]) -> Iterator[slice]:
+    """Where the points of each seam are when those of all follow each other."""
+    start = 0
+    for s in seams:
+        yield slice(start, start + len(s.low))
+        start += len(s.low)
+
+
+def _moved(here: Columns, seams: Sequence[_Seam], places: Sequence[slice], values: Doubles) -> Columns:
+    """The points with each seam's own argument put to these values."""
+    out = {n: c.copy() for n, c in here.items()}
+    for seam, place in zip(seams, places, strict=True):
+        out[seam.name][place] = values[place]
+    return out
+
+
+def _held(seams: Sequence[_Seam], columns: Columns, places: Sequence[slice], fmt: Format) -> Array:
+    """Whether each seam's condition holds at its points."""
+    at, shape = Evaluator(columns, fmt), (_length(columns),)
+    return np.concatenate([np.broadcast_to(np.asarray(at(s.condition), dtype=bool), shape)[place]
+                           for s, place in zip(seams, places, strict=True)])
+
+
+def _changing(conditions: Sequence[Term], drawn: Columns, fmt: Format) -> list[_Seam]:
+    """The seams with points, from drawn points at which conditions hold and others at which they do not."""
+    at, seams = Evaluator(drawn, fmt), list[_Seam]()
+    for condition in conditions:
+        truth = np.broadcast_to(np.asarray(at(condition), dtype=bool), (_length(drawn),))
+        yes, no = np.nonzero(truth)[0], np.nonzero(~truth)[0]
+        count = min(AT_SEAMS, len(yes), len(no))
+        if count:
+            a, b = yes[:: max(1, len(yes) // count)][:count], no[:: max(1, len(no) // count)][:count]
+            here = {n: c[a] for n, c in drawn.items()}
+            names = dict.fromkeys(name_of(t) for t in leaves(condition))
+            seams += [_Seam(condition, n, here, drawn[n][a], drawn[n][b]) for n in names]
+    if not seams:
+        return []
+    places = list(_places(seams))
+    here = {n: np.concatenate([s.here[n] for s in seams]) for n in drawn}
+    held = _held(seams, _moved(here, seams, places, np.concatenate([s.high for s in seams])), places, fmt)
+    kept = [_Seam(s.condition, s.name, {n: c[~held[p]] for n, c in s.here.items()}, s.low[~held[p]], s.high[~held[p]])
+            for s, p in zip(seams, places, strict=True)]
+    return [s for s in kept if len(s.low)]
 
 
 def _between(low: Doubles, high: Doubles, fmt: Format) -> Doubles:

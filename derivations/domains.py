@@ -11,6 +11,10 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 INFINITY = float("inf")
 Bound = Fraction | float
@@ -59,6 +63,26 @@ class Domain:
             ("[" if self.low_closed else "(") + f"{_bound(self.low)}, {_bound(self.high)}"
             + ("]" if self.high_closed else ")")
         )
+
+
+def inside(domain: Domain, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which of the numbers are finite and in the domain: a mask of the array's shape."""
+    if domain.values:
+        return np.asarray(np.isin(values, [float(v) for v in domain.values if Fraction(float(v)) == v]), dtype=bool)
+    low, high = _ends(domain)
+    held = np.isfinite(values) & (values >= low) & (values <= high)
+    return np.asarray(held & (values != 0) if domain.nonzero else held, dtype=bool)
+
+
+@cache
+def _ends(domain: Domain) -> tuple[float, float]:
+    """The least and the largest float64 in an interval, which may have none of its ends."""
+    low, high = float(domain.low), float(domain.high)
+    if math.isfinite(low) and (Fraction(low) < domain.low or (low == domain.low and not domain.low_closed)):
+        low = math.nextafter(low, math.inf)
+    if math.isfinite(high) and (Fraction(high) > domain.high or (high == domain.high and not domain.high_closed)):
+        high = math.nextafter(high, -math.inf)
+    return low, high
 
 
 def _bound(b: Bound) -> str:

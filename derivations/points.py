@@ -11,10 +11,10 @@ from fractions import Fraction
 
 import numpy as np
 from lossmith.derivations import relations
-from lossmith.derivations.domains import Domain
+from lossmith.derivations.domains import Domain, inside
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, show
-from lossmith.derivations.ulp import Array, Doubles, Format, ordinals, round_array, round_fraction
+from lossmith.derivations.ulp import Array, Doubles, Format, numbers, ordinals, round_array, round_fraction
 
 Generator = np.random.Generator
 ATTEMPTS = 6  # how often points are drawn until enough of them satisfy the relations
@@ -22,11 +22,9 @@ ATTEMPTS = 6  # how often points are drawn until enough of them satisfy the rela
 
 def neighbours(values: Iterable[float], fmt: Format) -> list[float]:
     """Each value rounded to the format, with the numbers just below and above it."""
-    out: list[float] = []
-    for value in values:
-        x = float(round_array(value, fmt))
-        out += [step(x, -1, fmt), x, step(x, 1, fmt)]
-    return out
+    middle = np.asarray(round_array(np.array(list(values), dtype=np.float64), fmt))
+    places = ordinals(middle, fmt)
+    return [float(x) for x in np.stack([numbers(places - 1, fmt), middle, numbers(places + 1, fmt)], axis=1).flat]
 
 
 def step(x: float, count: int, fmt: Format) -> float:
@@ -56,7 +54,7 @@ def landmarks(fmt: Format) -> list[float]:
         -fmt.emin * ln2, math.sqrt(fmt.eps), fmt.eps, fmt.eps / 2, math.sqrt(fmt.tiny), fmt.tiny, fmt.smallest,
         math.sqrt(fmt.largest), fmt.largest / 2, fmt.largest, 0.1, 0.3, 0.9, 3.0, 8.0, 20.0, 40.0, 90.0, 300.0,
     ]
-    spots = [float(round_array(s, fmt)) for s in spots]
+    spots = [float(s) for s in round_array(np.array(spots), fmt)]
     return sorted({s for s in spots if math.isfinite(s)} | {-s for s in spots if math.isfinite(s)})
 
 
@@ -74,7 +72,8 @@ def special_values(domain: Domain, fmt: Format, extra: Sequence[float] = ()) -> 
         spots += [float(t) for t in TARGETS]
         spots += [edge + sign * math.ldexp(1.0, -k) for edge in edges for k in range(1, fmt.precision + 2)
                   for sign in (-1, 1)]
-    found = {x for x in neighbours(spots, fmt) if domain.holds(x) and math.isfinite(x)}
+    near = np.array(neighbours(spots, fmt))
+    found = {float(x) for x in near[inside(domain, near)]}
     if domain.holds(math.inf):
         found.add(math.inf)
     if domain.holds(-math.inf):
@@ -87,14 +86,10 @@ def _into(domain: Domain, values: Doubles, rng: Generator, fmt: Format) -> Doubl
     values = round_array(values, fmt)
     if domain.sign is not None:
         values = np.abs(values) * domain.sign
-    inside = _holds(domain, values)
-    if not inside.all():
-        values = np.where(inside, values, uniform(domain, len(values), rng, fmt))
+    held = inside(domain, values)
+    if not held.all():
+        values = np.where(held, values, uniform(domain, len(values), rng, fmt))
     return values
-
-
-def _holds(domain: Domain, values: Doubles) -> Array:
-    return np.array([domain.holds(float(v)) and math.isfinite(v) for v in values], dtype=bool)
 
 
 def uniform(domain: Domain, count: int, rng: Generator, fmt: Format) -> Doubles:
@@ -105,14 +100,14 @@ def uniform(domain: Domain, count: int, rng: Generator, fmt: Format) -> Doubles:
     high = float(domain.high) if math.isfinite(domain.high) else max(8.0, low + 8.0)
     values = round_array(rng.uniform(low, high, count), fmt)
     middle = float(round_array(low + 0.25 * (high - low), fmt))
-    return np.where(_holds(domain, values), values, middle)
+    return np.where(inside(domain, values), values, middle)
 
 
 def every_exponent(domain: Domain, count: int, rng: Generator, fmt: Format) -> Doubles:
     """Numbers drawn evenly from the order of the format, so that every exponent and both signs are met."""
     top = int(ordinals(fmt.largest, fmt))
     places = rng.integers(-top, top, count, endpoint=True)
-    return _into(domain, np.array([from_ordinal(int(p), fmt) for p in places]), rng, fmt)
+    return _into(domain, numbers(places, fmt), rng, fmt)
 
 
 def moderate(domain: Domain, count: int, rng: Generator, fmt: Format) -> Doubles:
@@ -201,8 +196,8 @@ def _length(columns: dict[str, Doubles]) -> int:
 
 
 def _kept(given: tuple[Term, ...], columns: dict[str, Doubles]) -> dict[str, Doubles]:
-    inside = relations.holds(given, columns)
-    return {n: c[inside] for n, c in columns.items()}
+    held = relations.holds(given, columns)
+    return {n: c[held] for n, c in columns.items()}
 
 
 def _joined(one: dict[str, Doubles], other: dict[str, Doubles]) -> dict[str, Doubles]:
@@ -240,19 +235,15 @@ def _relate(arguments: Sequence[Argument], columns: dict[str, Doubles], start: i
     for a in arguments[1:]:
         if a.domain.values or a.role == "parameter":
             continue
-        near = np.array([_shift(float(x), int(k), fmt) for x, k in
-                         zip(first, rng.choice([-9, -2, -1, 1, 2, 17], count - start), strict=True)])
+        shifted = numbers(ordinals(first, fmt) + rng.choice([-9, -2, -1, 1, 2, 17], count - start), fmt)
+        near = np.where(np.isfinite(first), shifted, first)
         with np.errstate(over="ignore"):
             further = first * (1 + rng.choice([1e-3, -1e-2, 0.1], len(first)))
         near = np.where(rng.random(count - start) < 0.5, near, further)
         grid = rng.integers(-3, 4, count - start).astype(np.float64) / 2
         wanted = round_array(np.choose(kind, [near, first, grid]), fmt)
         old = columns[a.name][start:]
-        columns[a.name][start:] = np.where(_holds(a.domain, wanted), wanted, old)
-
-
-def _shift(x: float, count: int, fmt: Format) -> float:
-    return step(x, count, fmt) if math.isfinite(x) else x
+        columns[a.name][start:] = np.where(inside(a.domain, wanted), wanted, old)
 
 
 def row_samples(arguments: Sequence[Argument], classes: int, count: int, seed: int, fmt: Format,

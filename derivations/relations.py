@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 from lossmith.derivations import enclosing, evaluate
+from lossmith.derivations.domains import inside
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import COMPARISONS, Term, leaves, name_of, walk
 from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, numbers, ordinals
@@ -143,5 +144,7 @@ def _edge(comparison: Term, argument: Argument, columns: Columns, rng: np.random
         near = moved * (1 + rng.choice([-1.0, 1.0], count) * 2.0 ** -rng.integers(1, fmt.precision, count))
     wide = numbers(ordinals(near, fmt), fmt)
     moved = np.where(rng.random(count) < 0.35, wide, moved)
-    inside = changes & np.array([domain.holds(float(v)) for v in moved], dtype=bool)
-    return {n: (moved if n == argument.name else c)[inside] for n, c in columns.items()}
+    held = changes & inside(domain, moved)
+    for i in np.nonzero(changes & np.isinf(moved))[0].tolist():
+        held[i] = domain.holds(float(moved[i]))
+    return {n: (moved if n == argument.name else c)[held] for n, c in columns.items()}
