@@ -16,6 +16,7 @@ from typing import Any
 
 from lossmith.derivations import terms
 from lossmith.derivations.asymptotic import GAMMAS, TAILS, stirling_forms, tail_forms
+from lossmith.derivations.grouping import grouped
 from lossmith.derivations.match import Index, Rewrite, build, index, product, rewrites, summands
 from lossmith.derivations.polynomial import (
     Quotient,
@@ -49,7 +50,7 @@ RECOGNITIONS = (
     "two-atan-exp-less-half", "log-arcosh-from-one", "arcosh-from-one", "haversine",
     "square-of-two-less-product", "complement-of-product", "log-rest-of-sigmoid-power",
     "expm1", "log1p", "log1p-negative", "sign-times-self", "sigmoid-less-reflected",
-    "over-abs", "numbers-cancel",
+    "over-abs", "sign-of-positive", "sign-of-negative", "abs-positive", "numbers-cancel",
 )
 TOWARDS_ONE = ("log-through-one", "two-logarithms")
 # Rules whose result is good wherever what they replace has a value, and better where that cancels or overflows.
@@ -63,7 +64,7 @@ STEADY = (
     "two-divergences", "divergence-by-nearness", "itakura-saito-by-nearness", "itakura-saito-turned",
     "log-mixture-by-weight", "log-tilt", "log-tilt-from-other", "log2-of-powers",
     "log-mean-exp", "log-sum-of-sigmoids", "exponential-divergence",
-    "log-expm1-difference", "log-complement-difference", "affinity-of-two", "means-apart",
+    "log-expm1-difference", "affinity-of-two", "means-apart",
     "weighted-means-apart",
     "sigmoid-ratio", "logistic-sums-ratio", "logistic-sum-times-sigmoid",
     "softplus-difference-by-nearness", "tanh-difference", "sigmoid-difference-by-order", "exp-difference-by-order",
@@ -223,6 +224,13 @@ def _sides(t: Term) -> Term:
     return t
 
 
+def _abs_by_sign(term: Term) -> Term:
+    """|u| as u sign(u), where the sign of u occurs too: what cancels for either sign shows."""
+    signed = {t.args[0] for t in walk(term) if t.op == "sign"}
+    return terms.replace(term, {t: terms.mul(make("sign", t.args[0]), t.args[0])
+                                for t in walk(term) if t.op == "abs" and t.args[0] in signed})
+
+
 def _whole_powers_apart(t: Term) -> Term:
     """a**(b + k) as a**b times a**k, k a whole number: powers that differ by that have one symbol."""
     if t.op != "pow" or is_const(t.args[1]):
@@ -253,16 +261,24 @@ SYMBOLS: Mapping[str, tuple[Callable[[Term], Term], Callable[[Term], Term], str,
 }  # what is taken as one symbol: how it is put in, how it is written afterwards, in words and in LaTeX
 
 
+def _decays(term: Term) -> list[Term]:
+    """Exponentials of less an exponential, where those of the exponential itself do not occur: they may overflow."""
+    found = list(dict.fromkeys(t for t in walk(term) if t.op == "exp"))
+    bare = {t.args[0] for t in found}
+    return [t for t in found if t.args[0].op == "neg" and t.args[0].args[0] not in bare
+            and any(u.op == "exp" for u in walk(t.args[0]))]
+
+
 def normal_forms(term: Term) -> Iterator[Seed]:
     """The formula over one denominator, factored: as it stands, in e^u, in the logistic function or tanh of u."""
-    given = _mapped(term, _whole_powers_apart)
+    given = _mapped(_abs_by_sign(term), _whole_powers_apart)
     powers = list(dict.fromkeys(t for t in walk(given) if t.op == "pow" and not is_const(t.args[1])))
-    symbols = {t: terms.var(f"power'{i}") for i, t in enumerate(powers)}
-    back = {v: t for t, v in symbols.items()}
-    for bare in ({}, symbols) if symbols else ({},):
-        start = terms.replace(given, bare) if bare else term
+    for opaque in ([], *filter(None, (powers, _decays(given)))):
+        bare = {t: terms.var(f"power'{i}") for i, t in enumerate(opaque)}
+        back = {v: t for t, v in bare.items()}
+        start = terms.replace(given, bare) if bare else _abs_by_sign(term)
         through = through_exp(start)
-        kinds = ["", "exp"] if not bare else []
+        kinds = [] if opaque is powers else ["", "exp"]
         if any(t.op == "exp" for t in walk(through)):
             kinds += ["logistic", "tanh"]
         for kind in kinds:
@@ -417,6 +433,17 @@ def seeds(term: Term) -> Iterator[Seed]:
             if seed.term.id not in seen:
                 seen.add(seed.term.id)
                 yield seed
+            for again in complements_form(seed) if make_seeds is normal_forms else ():
+                if again.term.id not in seen:
+                    seen.add(again.term.id)
+                    yield again
+
+
+def complements_form(seed: Seed) -> Iterator[Seed]:
+    """What a normal form multiplied out, in pairs again."""
+    for found in grouped(seed.term):
+        yield Seed("complements-paired", f"{seed.words}; what differs by a factor in pairs",
+                   rf"{seed.latex},\ M - M a = M\,(1-a)", seed.source, _mapped(found, _complements))
 
 
 __all__ = ["Seed", "decay_form", "normal_forms", "recognized", "seeds", "through_exp", "write"]
