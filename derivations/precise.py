@@ -33,6 +33,7 @@ from lossmith.derivations.terms import (
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "abs", "sqrt", "log", "log1p", "pow"})
 OUTERMOST = frozenset({"exp", "expm1", "log", "log1p"})
 LOGARITHMS = frozenset({"log", "log1p"})
+SUMS = frozenset({"add", "sub"})
 EXACT = frozenset({"neg", "abs"})
 LARGEST_POWER, MOST_NODES, MOST_LEAVES = 8, 30, 6
 
@@ -148,14 +149,15 @@ def compute(term: Term, args: Sequence[Any], operations: Mapping[str, Callable[.
     return done[formula(term).id]
 
 
-WAYS = (OUTERMOST, LOGARITHMS, OUTERMOST | ARITHMETIC)  # which operations may begin a part in twice the digits
+WAYS = (OUTERMOST, LOGARITHMS, SUMS, OUTERMOST | ARITHMETIC)  # which operations may begin a part in twice the digits
 
 
 def doubled(term: Term, begin: frozenset[str], kept: Callable[[Term], bool] = lambda t: False) -> Term:
     """The term in twice the digits from those of its operations that may `begin` such a part.
 
     Exponentials and logarithms of arithmetic are what gains; logarithms alone leave their value as one
-    number, which other parts of the term may share. kept: choices whose first form stays as it is.
+    number, which other parts of the term may share; sums alone leave the scale that stands before them
+    as it is, which in pairs could overflow. kept: choices whose first form stays as it is.
     """
     done: dict[int, Term] = {}
 

@@ -66,6 +66,10 @@ RULES = family(
          "c > 0, c < 1",
          words="from the side with the larger weight; where the other one dominates, with the weights as exponents",
          because=r"c+(1-c)\,e^{a} = 1+(1-c)(e^{a}-1) = e^{a}\,(1+c\,(e^{-a}-1))"),
+    rule("log-mixture-about-zero", "log(c*exp(a) + (1 - c)*exp(b))", "log1p(c*expm1(a) + (1 - c)*expm1(b))",
+         "c >= 0, c <= 1",
+         words="the weights sum to one: what is left is how far the exponentials are from one",
+         because=r"c\,e^{a}+(1-c)\,e^{b} = 1+c\,(e^{a}-1)+(1-c)(e^{b}-1)"),
     rule("log-mean-exp", "log((exp(a) + exp(b))/2)",
          "where(abs([a - b]) < 1, [a + b]/2 + log1p(2*sinh([a - b]/4)**2),"
          " max(a, b) + (log1p(exp(-abs(gap(a, b)))) - log(2)))",
