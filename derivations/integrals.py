@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -22,7 +22,9 @@ from lossmith.derivations import balls, points
 from lossmith.derivations.derivation import Evidence
 from lossmith.derivations.enclosing import working
 from lossmith.derivations.gauss import NotAnalyticError, nodes, remainders
+from lossmith.derivations.inverses import stationary
 from lossmith.derivations.loss import Argument
+from lossmith.derivations.match import Rewrite
 from lossmith.derivations.measure import Judge, judges
 from lossmith.derivations.moves import INTEGRAL, Move
 from lossmith.derivations.partial import CalculusProblem, partial
@@ -115,8 +117,12 @@ def _exponent(bound: float) -> int:
 # --- where a formula vanishes --------------------------------------------------------------------
 
 
-def vanishings(source: Term, arguments: Sequence[Argument]) -> list[Vanishing]:
-    """Where a formula of several arguments vanishes, twice before once, the simplest slope first."""
+def vanishings(source: Term, arguments: Sequence[Argument],
+               allowed: Callable[[Rewrite], bool] | None = None) -> list[Vanishing]:
+    """Where a formula of several arguments vanishes, twice before once, the simplest slope first.
+
+    At ties of two arguments; with `allowed`, which judges the conditions of rules, also where it is stationary.
+    """
     used = [v for v in dict.fromkeys(leaves(source)) if v.op == "var"]
     sample = _places(source, arguments, ZEROS)
     found: list[Vanishing] = []
@@ -126,6 +132,12 @@ def vanishings(source: Term, arguments: Sequence[Argument]) -> list[Vanishing]:
         one = _vanishing(source, z, w, sample)
         if one is not None:
             found.append(one)
+    for z in used if allowed is not None and not found else ():
+        for at in stationary(source, z, allowed):
+            one = _vanishing(source, z, at, sample)
+            if one is not None and one.order == 2:
+                found.append(one)
+                break
     return sorted(found, key=lambda v: (-v.order, nodes_count(v.slope)))
 
 
@@ -315,7 +327,7 @@ def _short(x: Fraction) -> Fraction:
 def integrated(search: Search) -> Iterator[tuple[Term, tuple[Move, ...]]]:
     """For each integral that is accurate where it holds: the leading forms of a search with it beside them."""
     tried = 0
-    for v in vanishings(search.definition, search.arguments):
+    for v in vanishings(search.definition, search.arguments, lambda r: search.holds(r.conditions)):
         if tried == SLOPES or search.budget.late():
             return
         if nodes_count(v.slope) > LARGEST:
