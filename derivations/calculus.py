@@ -91,7 +91,7 @@ def _prepared(term: Term, arguments: Sequence[Argument]) -> tuple[Term, Callable
 
     if separable(term):
         return term, lambda t: t
-    normal = Algebra(arguments).normal
+    normal = Algebra(arguments, products=False).normal
     return normal(term), normal
 
 

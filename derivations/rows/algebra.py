@@ -26,10 +26,15 @@ MINUS = num(-1)
 
 
 class Algebra:
-    """Constructors of normal forms, given the domains of the arguments."""
+    """Constructors of normal forms, given the domains of the arguments.
 
-    def __init__(self, arguments: Sequence[Argument] = ()) -> None:
+    products: whether a product of sums beside 1 enters the log domain too; where every weight of one
+    is 0 it has no value there, and so a definition stays outside.
+    """
+
+    def __init__(self, arguments: Sequence[Argument] = (), *, products: bool = True) -> None:
         self.domains: dict[str, Domain] = {a.name: a.domain for a in arguments}
+        self.products = products
 
     def normal(self, term: Term) -> Term:
         """The same formula in normal form, as a term."""
@@ -74,7 +79,28 @@ class Algebra:
                 exponents.append(self.mul(e, self.log(base)))
             else:
                 kept.append(base if e is ONE else x.make("pow", (base, e)))
-        return self._assembled(c, kept, exponents)
+        return self._assembled(c, *self._halves(kept, exponents))
+
+    def _halves(self, kept: list[Expr], exponents: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+        """1 / (1 + exp(u)), u with log-sum-exps in it, as exp(-u) sigmoid(u) where the exponents beside it hold u."""
+        for f in kept:
+            u = self._product_of_sums(f.args[0]) if f.op == "pow" and f.args[1] is MINUS else None
+            if u is None:
+                continue
+            left, logs = [k for k in kept if k is not f], [k for k in kept if k.op == "sum" and self.log(k) in u.within]
+            inside = [*exponents, *(self.log(k) for k in logs)]
+            if len(terms_of(self.sub(self.add(*inside), u))) < len(terms_of(self.add(*inside))) + len(terms_of(u)):
+                beside = [k for k in left if k not in logs]
+                return [*beside, x.function("sigmoid", u)], [*inside, self.neg(u)]
+            return [*left, x.function("sigmoid", self.neg(u))], exponents
+        return kept, exponents
+
+    def _product_of_sums(self, base: Expr) -> Expr | None:
+        """u where a base is 1 + exp(u), u being the sum of several log-sum-exps."""
+        log = self.log(base) if base.op == "add" else ZERO
+        if log.op != "fn" or log.name != "softplus":
+            return None
+        return log.args[0] if sum(coefficient(t)[1].op == "lse" for t in terms_of(log.args[0])) > 1 else None
 
     def _assembled(self, c: Fraction, kept: list[Expr], exponents: list[Expr]) -> Expr:
         """A number, factors that are no exponentials, and the exponents of those that are."""
@@ -231,6 +257,10 @@ class Algebra:
             total = [f for f in factors(t) if f.op == "sum"]
             outside = self.mul(*(f for f in factors(t) if f.op != "sum"))
             inside = self.mul(outside, total[0].args[0]) if total else t
+            if len(total) > 1 and (logs := self._logs(outside, total)) is not None:  # a product of sums
+                arguments.append(logs)
+                exponentials += 1
+                continue
             if len(total) > 1 or (total and outside.sort == "row") or not self.nonnegative(inside):
                 return None
             exponentials += inside.has_exp
@@ -245,6 +275,13 @@ class Algebra:
             return None
         first, second = sorted(arguments, key=lambda b: b.key)
         return x.function("softplus", second) if first is ZERO else x.function("logaddexp", first, second)
+
+    def _logs(self, outside: Expr, sums: Sequence[Expr]) -> Expr | None:
+        """The logarithm of a product of sums of exponentials."""
+        logs = [self.log(s) for s in sums]
+        if not self.products or any(log.op != "lse" for log in logs) or not self.nonnegative(outside):
+            return None
+        return self.add(self.log(outside), *logs)
 
     def _log_of_others(self, a: Expr) -> Expr | None:
         """log(1 - exp(b[y] - lse(b))) is what the classes beside y have: a log-sum-exp without y, less the whole."""

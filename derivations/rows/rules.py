@@ -389,6 +389,8 @@ def _tilted_difference(a: tuple[Expr, Expr], b: tuple[Expr, Expr], apart: Term) 
     """softmax(b) - softmax(a) = p expm1(u - log(1 + A + r)), where the rows are near each other."""
     if a[0].sort != "row" or b[0].sort != "row" or len(a[1].args) > 1 or len(b[1].args) > 1:
         return apart
+    if any(n.op == "log" and n.sort == "row" for n in x.walk(a[0], b[0])):
+        return apart  # of a weight that may be 0: such rows have no difference
     t = _tilt(a[0], a[1], b[0])
     near = mul(t.p, make("expm1", sub(t.u, make("log1p", add(t.bend, t.mean)))))
     return node("where", (t.within(HALF), near, apart))
