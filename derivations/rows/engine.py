@@ -27,7 +27,17 @@ from lossmith.derivations.rows.elementwise import (
 )
 from lossmith.derivations.rows.evidence import enclosed, measure
 from lossmith.derivations.rows.expr import to_term
-from lossmith.derivations.rows.keeping import emptied, gathered, kept_differences, masked, unflushed, unrooted, weighed
+from lossmith.derivations.rows.keeping import (
+    emptied,
+    gathered,
+    kept_differences,
+    masked,
+    split_exponents,
+    unflushed,
+    unrooted,
+    vanishing,
+    weighed,
+)
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
 from lossmith.derivations.rows.rewriter import Rewriter
@@ -73,6 +83,10 @@ KEPT = (
      r"e^{d} g = e^{d/2} (e^{d/2} g)"),
     ("root-difference", unrooted, "the difference of what is under the roots is exact where they are near each other",
      r"\sqrt a - \sqrt b = (a - b) / (\sqrt a + \sqrt b)"),
+    ("vanish-together", vanishing, "-log p vanishes as 1 - p does: a power of 1 - p below one leaves 0",
+     r"-\log p \,/\, (1 - p)^e \to 0 \text{ as } p \to 1, \quad e < 1"),
+    ("split-exponent", split_exponents, "an exponent that a format rounds is a short one and a small one",
+     r"b^e = b^h\, b^{e - h}"),
     ("keep-difference", kept_differences, "the rounding of the difference is put back",
      r"e^{a - b} \text{, the rounding of } a - b \text{ put back}"),
 )

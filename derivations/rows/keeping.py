@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
@@ -15,6 +16,7 @@ from lossmith.derivations.terms import (
     ZERO,
     Term,
     add,
+    const,
     div,
     is_const,
     leaves,
@@ -22,11 +24,15 @@ from lossmith.derivations.terms import (
     name_of,
     neg,
     node,
+    number,
+    power,
     rebuild,
     replace,
     sub,
     walk,
 )
+
+SHORT = 1024  # parts of one that a short exponent counts
 
 
 def masked(term: Term, arguments: tuple[Argument, ...]) -> Term:
@@ -210,6 +216,51 @@ def unrooted(term: Term, arguments: tuple[Argument, ...]) -> Term:
             if {name_of(a), name_of(b)} <= bounded:
                 found[t] = node("where", (node("eq", (a, b)), ZERO, div(sub(a, b), add(*t.args))))
     return replace(term, found) if found else term
+
+
+def split_exponents(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with b**e of one b per row as b**h b**(e - h), where h is short and e has no exact value in a format.
+
+    The rounding of e counts log b times; that of e - h, a thousandth of it, no longer matters.
+    """
+    done: dict[Term, Term] = {}
+    for t in walk(term):
+        made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        if t.op == "pow" and is_const(t.args[1]) and (t.sort == "scalar" or t.args[0].op == "exp_diff"):
+            e = number(t.args[1])
+            high = Fraction(int(e * SHORT), SHORT)  # towards 0: neither part is infinite where the other is 0
+            if high not in (0, e):
+                made = mul(power(made.args[0], const(high)), power(made.args[0], const(e - high)))
+        done[t] = made
+    return done[term]
+
+
+def vanishing(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with l / (1 - p)**e being 0 where l = -log p and 1 - p are both 0, e below one: l vanishes like 1 - p."""
+    found: dict[Term, Term] = {}
+    for t in walk(term):
+        parts = _complement_root(t.args[1]) if t.op == "div" else None
+        if parts is not None and any(_minus_log(f, *parts) for f in _factors(t.args[0])):
+            both = node("and", tuple(node("eq", (a, ZERO)) for a in t.args))
+            found[t] = node("where", (both, ZERO, t))
+    return replace(term, found) if found else term
+
+
+def _complement_root(t: Term) -> tuple[Term, Term] | None:
+    """(gap, rest) where t is a root, or a power below one, of the share of the other classes."""
+    rooted = t.op == "sqrt" or (t.op == "pow" and is_const(t.args[1]) and 0 < number(t.args[1]) < 1)
+    top = t.args[0].args[0] if rooted and t.args[0].op == "div" else t
+    if top.op != "sub" or top.args[0].op != "rest" or top.args[1].op != "expm1" or top.args[1].args[0].op != "neg":
+        return None
+    return top.args[1].args[0].args[0], top.args[0]
+
+
+def _minus_log(t: Term, gap: Term, rest: Term) -> bool:
+    return t.op == "add" and t.args[0] is gap and t.args[1].op == "log1p" and t.args[1].args[0] is rest
+
+
+def _factors(t: Term) -> list[Term]:
+    return [f for a in t.args for f in _factors(a)] if t.op in ("mul", "absorb", "neg") else [t]
 
 
 def kept_differences(term: Term, arguments: tuple[Argument, ...]) -> Term:
