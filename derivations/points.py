@@ -18,6 +18,7 @@ from lossmith.derivations.ulp import Array, Doubles, Format, numbers, ordinals, 
 
 Generator = np.random.Generator
 ATTEMPTS = 6  # how often points are drawn until enough of them satisfy the relations
+MIRRORED = 5  # one related point in so many is mirrored
 
 
 def neighbours(values: Iterable[float], fmt: Format) -> list[float]:
@@ -226,7 +227,8 @@ def _spread_specials(columns: dict[str, Doubles], specials: dict[str, Doubles], 
 
 def _relate(arguments: Sequence[Argument], columns: dict[str, Doubles], start: int, rng: Generator,
             fmt: Format) -> None:
-    """From `start` on: the second and later arguments near the first, equal to it, or on a small grid."""
+    """From `start` on: the second and later arguments near the first, equal to it, or on a small grid; some of
+    them mirrored at 0, or at 1/2 where they are shares."""
     count = len(next(iter(columns.values())))
     if count <= start:
         return
@@ -241,7 +243,9 @@ def _relate(arguments: Sequence[Argument], columns: dict[str, Doubles], start: i
             further = first * (1 + rng.choice([1e-3, -1e-2, 0.1], len(first)))
         near = np.where(rng.random(count - start) < 0.5, near, further)
         grid = rng.integers(-3, 4, count - start).astype(np.float64) / 2
-        wanted = round_array(np.choose(kind, [near, first, grid]), fmt)
+        wanted = np.choose(kind, [near, first, grid])
+        mirrored = 1 - wanted if a.domain.low >= 0 and a.domain.high == 1 else -wanted
+        wanted = round_array(np.where(np.arange(len(wanted)) % MIRRORED, wanted, mirrored), fmt)
         old = columns[a.name][start:]
         columns[a.name][start:] = np.where(inside(a.domain, wanted), wanted, old)
 

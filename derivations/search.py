@@ -31,6 +31,7 @@ from lossmith.derivations.verdicts import STABLE, judged
 POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
 SHARE = 0.72  # of so many points each format gets, where there are several
 TARGETS = (4.0, 4.0, 6.0)  # ulp: a loss, a gradient, a second derivative
+HOLDING = 3  # how often another form is taken where the answer fails after all
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
 RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
 INFINITE = 16  # one point in so many may have an infinite value
@@ -161,7 +162,22 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
         other, fresh = _among(search, fresh, edges, given)
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
-    return beside_roots(answer, fresh), fresh
+    return beside_roots(_holding(search, answer, fresh), fresh), fresh
+
+
+def _holding(search: Search, answer: Answer, fresh: Judge) -> Answer:
+    """The answer; where it fails at points that were looked for last, the cheapest form that fails nowhere."""
+    chosen = answer
+    for _ in range(HOLDING):
+        failed = _failures(chosen, fresh, search.target)
+        if not failed:
+            return chosen
+        search.extend(fresh.select(failed))
+        good = search.good()
+        if not good:
+            break
+        chosen = finished(search, good[0])
+    return answer
 
 
 def _among(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term]) -> tuple[Answer, Judge]:
