@@ -13,8 +13,7 @@ from lossmith.derivations.derive import derive
 from lossmith.derivations.ulp import Array, Format, ulp_of
 
 ENOUGH = 1e-6  # ulp of the format within which the reference stands for the truth
-NEAR_TIE = 2.0**-12  # and this far from the middle between two numbers
-FEWEST = 20_000  # points from which on it is worth while
+FEWEST = 10_000  # points from which on it is worth while
 
 
 @functools.lru_cache(maxsize=64)
@@ -28,33 +27,48 @@ def _reference(subject: Subject, output: str) -> Running | None:
 
 
 def quick_exact(subject: Subject, output: str, batch: Batch, fmt: Format) -> Exact | None:
-    """Truth on a batch of an elementwise subject to within ENOUGH ulp; None where no bound is known."""
-    reference = _reference(subject, output) if batch.count >= FEWEST and not subject.is_row else None
+    """Truth on a batch to within ENOUGH ulp; None where no bound is known."""
+    reference = _reference(subject, output) if batch.count >= FEWEST else None
     if reference is None:
         return None
-    given = {**{n: a.astype(np.float64) for n, a in batch.arrays.items()},
-             **{n: np.array([v]) for n, v in batch.parameters.items()}}
+    shape = (batch.count, batch.classes or 1) if subject.per_class(output) else (batch.count,)
     with np.errstate(all="ignore"):
-        found = reference(given)
-        high, bound = (np.array(np.broadcast_to(v, (batch.count,)), dtype=np.float64) for v in found)
+        high, bound = (_shaped(v, shape, subject.is_row) for v in reference(_given(subject, batch)))
         unit = ulp_of(np.where(np.isfinite(high), high, 1.0), fmt)
-        sizes = np.abs(high) / unit
-        tie = np.abs(sizes - np.floor(sizes) - 0.5) < NEAR_TIE
-        sure = np.isfinite(high) & (bound / unit <= ENOUGH) & ~tie & (np.abs(high) < fmt.largest)
+        beyond = (np.abs(high) > 2 * fmt.largest) & (bound <= np.abs(high) / 4)  # an infinity, however far
+        near = (bound / unit <= ENOUGH) & (np.abs(high) < fmt.largest)
+        sure = (np.isfinite(high) & (near | beyond)).reshape(batch.count, -1).all(axis=1)
         for a in batch.arrays.values():
-            sure &= np.isfinite(a)
-    _decided(subject, output, batch, np.flatnonzero(~sure), high)
-    return Exact(high, np.zeros(batch.count))
+            sure &= np.isfinite(a).reshape(batch.count, -1).all(axis=1)
+    low = np.zeros(shape)
+    _decided(subject, output, batch, np.flatnonzero(~sure), high, low)
+    return Exact(high, low)
 
 
-def _decided(subject: Subject, output: str, batch: Batch, places: Array, high: Array) -> None:
+def _given(subject: Subject, batch: Batch) -> dict[str, Array]:
+    """The inputs as the reference takes them: beside rows, numbers with a class axis of length one."""
+    columns = {n: a if a.dtype.kind == "i" else a.astype(np.float64) for n, a in batch.arrays.items()}
+    if subject.is_row:
+        columns = {n: a if a.ndim == 2 else a[:, None] for n, a in columns.items()}
+    return columns | {n: np.array([v]) for n, v in batch.parameters.items()}
+
+
+def _shaped(values: Array, shape: tuple[int, ...], is_row: bool) -> Array:
+    if is_row and len(shape) == 1:
+        values = np.broadcast_to(values, (shape[0], 1))[:, 0] if values.ndim == 2 else values
+    return np.array(np.broadcast_to(values, shape), dtype=np.float64)
+
+
+def _decided(subject: Subject, output: str, batch: Batch, places: Array, high: Array, low: Array) -> None:
     """By ball arithmetic, each distinct point once."""
     if not len(places):
         return
-    table = np.stack([batch.arrays[n][places].astype(np.float64) for n in batch.arrays], axis=1)
-    _, first, back = _distinct(table)
+    columns = [batch.arrays[n][places].astype(np.float64).reshape(len(places), -1) for n in batch.arrays]
+    _, first, back = _distinct(np.concatenate(columns, axis=1))
     found = exact_of(subject.outputs[output], [batch.point(int(i)) for i in places[first]], subject)
-    high[places] = found.high[back.reshape(-1)]
+    for whole, part in ((high, found.high), (low, found.low)):
+        chosen = part[back.reshape(-1)]
+        whole[places] = chosen if chosen.ndim == whole.ndim else chosen[:, None]
 
 
 def _distinct(table: Array) -> tuple[Array, Array, Array]:

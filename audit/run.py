@@ -102,7 +102,8 @@ def exam(subject: Subject, dtype: str, count: int = 2000, classes: Sequence[int]
     """The batches of a subject in a dtype. `exhaustive`: every number of a 16-bit format."""
     fmt = FORMATS[dtype]
     if subject.is_row:
-        return Exam(subject, fmt, row_batches(subject, fmt, classes, seed))
+        every = exhaustive_batches(subject, fmt) if exhaustive else []
+        return Exam(subject, fmt, [*row_batches(subject, fmt, classes, seed), *every])
     if exhaustive:
         return Exam(subject, fmt, exhaustive_batches(subject, fmt))
     return Exam(subject, fmt, elementwise_batches(subject, fmt, count, seed))

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import numpy as np
+from lossmith.audit import running_rows
+from lossmith.derivations.precise import compute
 from lossmith.derivations.terms import Term, name_of, number, walk
 from lossmith.derivations.ulp import Array, Doubles
 
 HALF = 2.0**-53  # the error of one rounding beside the value
 WITHIN = 2.0  # ulp of a function of NumPy's in float64
+NEAR_ZERO = 2.0**-6  # where log(1 + a) - a is taken from its series
 LEAST = 2.0**-1074  # and near zero, where a unit is no share of the value
 SLACK = 1.0 + 2.0**-20  # for terms of second order
 Pair = tuple[Array, Array]  # values, and bounds of their absolute errors
@@ -33,29 +36,48 @@ class Running:
         self.term = term
         self.order = walk(term)
         for t in self.order:
-            if t.op not in RULES and t.op not in COMPARISONS and t.op not in ("var", "const", "where"):
+            if not any(t.op in known for known in (RULES, COMPARISONS, REDUCTIONS, LEAVES, ("where", "at", "precise"))):
                 raise NoBound(f"no bound is known for the error of {t.op} in float64")
 
-    def __call__(self, env: Mapping[str, Doubles]) -> tuple[Doubles, Doubles]:
-        """The values and the bounds of their errors; NaN or infinite bounds where nothing is known."""
+    def __call__(self, env: Mapping[str, Array]) -> tuple[Doubles, Doubles]:
+        """The values and the bounds of their errors; NaN or infinite bounds where nothing is known.
+
+        Beside rows, of shape (n, classes), all else has the shape (n, 1).
+        """
         done: dict[int, Pair] = {}
-        zero = np.zeros(1)
+        classes = max((a.shape[-1] for a in env.values() if a.ndim == 2), default=1)
         with np.errstate(all="ignore"):
             for t in self.order:
-                if t.op == "var":
-                    done[t.id] = env[name_of(t)], zero
-                elif t.op == "const":
-                    exact = number(t)
-                    value = float(exact)
-                    done[t.id] = np.array([value]), np.array([float(abs(exact - Fraction(value))) * SLACK])
-                elif t.op in COMPARISONS:
-                    done[t.id] = _compared(COMPARISONS[t.op], *(done[a.id] for a in t.args))
-                elif t.op == "where":
-                    done[t.id] = _chosen(*(done[a.id] for a in t.args))
-                else:
-                    done[t.id] = RULES[t.op](*(done[a.id] for a in t.args))
+                args = [done[a.id] for a in t.args]
+                done[t.id] = _leaf(t, env, classes) if t.op in LEAVES else _done(t, args, classes)
         values, errors = done[self.term.id]
         return values, errors * SLACK
+
+
+def _leaf(t: Term, env: Mapping[str, Array], classes: int) -> Pair:
+    if t.op == "const":
+        return _constant(number(t))
+    if t.op in ("count", "position"):
+        return np.array([float(classes)]) if t.op == "count" else np.arange(float(classes)), np.zeros(1)
+    return env[name_of(t)], np.zeros(1)
+
+
+def _constant(exact: Fraction) -> Pair:
+    return np.array([float(exact)]), np.array([float(abs(exact - Fraction(float(exact)))) * SLACK])
+
+
+def _done(t: Term, args: list[Pair], classes: int) -> Pair:
+    if t.op in COMPARISONS:
+        return _compared(COMPARISONS[t.op], *args)
+    if t.op == "where":
+        return _chosen(*args)
+    if t.op in REDUCTIONS:
+        return REDUCTIONS[t.op](args[0], classes)
+    if t.op == "at":
+        return running_rows.taken(*args, classes)
+    if t.op == "precise":  # its digits are more than are needed here: the bound says where they are not
+        return compute(t, args, RULES, _constant, lambda: (np.array([np.pi]), np.array([2 * HALF])))  # type: ignore[no-any-return]
+    return RULES[t.op](*args)
 
 
 def _rounded(value: Array, carried: Array) -> Pair:
@@ -100,12 +122,16 @@ def _div(a: Pair, b: Pair) -> Pair:
 
 def _exp(a: Pair) -> Pair:
     value = np.exp(a[0])
-    return _computed(value, value * np.expm1(a[1]) if a[1].any() else a[1])
+    if not a[1].any():
+        return _computed(value, a[1])
+    return _computed(value, np.where(a[1] < 1, value * np.expm1(a[1]), 2 * np.exp(a[0] + a[1])))
 
 
 def _expm1(a: Pair) -> Pair:
     value = np.expm1(a[0])
-    return _computed(value, (value + 1) * np.expm1(a[1]) if a[1].any() else a[1])
+    if not a[1].any():
+        return _computed(value, a[1])
+    return _computed(value, np.where(a[1] < 1, (value + 1) * np.expm1(a[1]), 2 * np.exp(a[0] + a[1])))
 
 
 def _log(a: Pair) -> Pair:
@@ -114,6 +140,40 @@ def _log(a: Pair) -> Pair:
 
 def _log1p(a: Pair) -> Pair:
     return _computed(np.log1p(a[0]), _slope(a[1], 1 + a[0]))
+
+
+def _sqrt(a: Pair) -> Pair:
+    value = np.sqrt(a[0])
+    return _rounded(value, np.where(a[1] > 0, a[1] / value, 0.0))
+
+
+def _pow(a: Pair, b: Pair) -> Pair:
+    """Whole powers, as products; of others nothing is known."""
+    count = b[0].item() if b[0].size == 1 else 0.5
+    if not count.is_integer() or not 1 <= abs(count) <= 8:
+        return a[0] ** b[0], np.full(1, np.inf)
+    found = a
+    for _ in range(int(abs(count)) - 1):
+        found = _mul(found, a)
+    return found if count > 0 else _div((np.ones(1), np.zeros(1)), found)
+
+
+def _sign(a: Pair) -> Pair:
+    return np.sign(a[0]), np.where((a[1] > 0) & (np.abs(a[0]) <= a[1]), np.inf, 0.0)
+
+
+def _log1pmx(a: Pair) -> Pair:
+    """log(1 + a) - a: near 0 by its series, of which the terms left out are below the rounding."""
+    x = np.where(np.abs(a[0]) <= NEAR_ZERO, a[0], 0.0)
+    near = np.zeros_like(x)
+    for n in range(14, 1, -1):
+        near = x * near + (-1.0) ** (n + 1) / n
+    near = near * x * x
+    far, bound = _sub(_log1p((a[0], np.zeros(1))), (a[0], np.zeros(1)))
+    room = 1 + a[0] - a[1]
+    carried = np.where(a[1] > 0, np.where(room > 0, a[1] * (np.abs(a[0]) + a[1]) / room, np.inf), 0.0)
+    small = np.abs(a[0]) <= NEAR_ZERO
+    return np.where(small, near, far), carried + np.where(small, np.abs(near) * (16 * HALF) + LEAST, bound)
 
 
 def _slope(carried: Array, at: Array) -> Array:
@@ -147,9 +207,13 @@ RULES: Mapping[str, Callable[..., Pair]] = {
     "and": lambda a, b: (np.logical_and(a[0], b[0]), a[1] + b[1]),
     "or": lambda a, b: (np.logical_or(a[0], b[0]), a[1] + b[1]),
     "neg": lambda a: (-a[0], a[1]), "abs": lambda a: (np.abs(a[0]), a[1]),
+    "sqrt": _sqrt, "pow": _pow, "sign": _sign, "log1pmx": _log1pmx, "gap": _sub,
+    "exp_diff": lambda a, b: _exp(_sub(a, b)), "xlogy": lambda a, b: _absorb(a, _log(b)),
     "max": lambda a, b: (np.maximum(a[0], b[0]), np.maximum(a[1], b[1])),
     "min": lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1])),
 }
+LEAVES = ("var", "row", "label", "const", "count", "position")
+REDUCTIONS = {**running_rows.REDUCTIONS, "rest": running_rows.rest_of(_exp)}
 COMPARISONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
 }

@@ -18,7 +18,7 @@ from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.points import is_weights, row_samples, scalar_points
 from lossmith.derivations.relations import holds
-from lossmith.derivations.ulp import Array, Format
+from lossmith.derivations.ulp import Array, Format, round_array
 
 HARD, SOFT = "hard", "soft"
 
@@ -88,14 +88,60 @@ def elementwise_batches(subject: Subject, fmt: Format, count: int = 2000, seed: 
 
 
 def exhaustive_batches(subject: Subject, fmt: Format) -> list[Batch]:
-    """Every number of a 16-bit format for the first input, each with every hard value of the other arguments."""
-    every = every_number(fmt)
-    first, *others = subject.given
-    every = every[specials.inside(first.domain, every) | np.isnan(every)]
-    grids = [every, *(hard_values(a.domain, fmt) for a in others)]
+    """Every number of a 16-bit format for the first input, each with every hard value of the other arguments; in
+    rows, for one class of an input, as `exhaustive_rows` says."""
+    if subject.is_row:
+        return exhaustive_rows(subject, fmt)
+    every = _every_inside(subject.given[0], fmt)
+    grids = [every, *(hard_values(a.domain, fmt) for a in subject.given[1:])]
     mesh = np.meshgrid(*grids, indexing="ij")
     arrays = {a.name: m.reshape(-1) for a, m in zip(subject.given, mesh, strict=True)}
     return split(subject, arrays, subject.parameters(fmt))
+
+
+def _every_inside(argument: Argument, fmt: Format) -> Array:
+    every = every_number(fmt)
+    return every[specials.inside(argument.domain, every) | np.isnan(every)]
+
+
+EXHAUSTED_CLASSES = 3
+FIXED = (0.5, 0.375)  # what the classes hold that do not move: an ordinary probability, or logit
+SHARES = (0.5, 0.375, 0.125)
+FIXED_LOGARITHMS = (-0.75, -1.5)
+FIXED_NUMBER = 2.0  # and an input that is no row
+
+
+def exhaustive_rows(subject: Subject, fmt: Format) -> list[Batch]:
+    """Rows of three classes: every number of a 16-bit format in the first class of each input in turn (or for an input
+    that is one number), the other classes fixed; a distribution's others share what the first leaves. Labels: each
+    class, each one-hot row; for a distribution as target the same three shares in each order."""
+    batches: list[Batch] = []
+    for moving in (a for a in subject.given if a.role == "input"):
+        every = _every_inside(moving, fmt)
+        for label in range(EXHAUSTED_CLASSES):
+            arrays = {a.name: _column(a, every if a is moving else None, label, len(every), fmt) for a in subject.given}
+            batches += split(subject, arrays, subject.parameters(fmt), EXHAUSTED_CLASSES)
+    return batches
+
+
+def _column(argument: Argument, every: Array | None, label: int, count: int, fmt: Format) -> Array:
+    """One argument of `exhaustive_rows`."""
+    if argument.role == "label":
+        return np.full(count, label, dtype=np.int64)
+    if argument.axis != "class":
+        return np.full(count, FIXED_NUMBER) if every is None else every
+    if argument.role == "target" and argument.domain.unit_sum:
+        return np.tile(np.roll(SHARES, label), (count, 1))
+    logarithms = math.isinf(argument.domain.low) and math.isfinite(argument.domain.high)
+    if argument.role == "target" and not logarithms:
+        return np.tile((np.arange(EXHAUSTED_CLASSES) == label).astype(np.float64), (count, 1))
+    fixed = FIXED_LOGARITHMS if logarithms else FIXED
+    if every is None:
+        return np.tile(np.array([fixed[0], *fixed]), (count, 1))
+    if argument.domain.unit_sum:
+        left = 1 - np.where(np.isnan(every), 0.5, every)
+        return round_array(np.stack([every, left * 0.75, left * 0.25], axis=1), fmt)
+    return np.stack([every, *(np.full(count, v) for v in fixed)], axis=1)
 
 
 def every_number(fmt: Format) -> Array:
