@@ -12,7 +12,7 @@ from lossmith.derivations.guards import guard
 from lossmith.derivations.machine import cost, expansion, machine
 from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, replayed
-from lossmith.derivations.regimes import Piecewise, best_split
+from lossmith.derivations.regimes import Piecewise, Places, best_split
 from lossmith.derivations.terms import Term
 from lossmith.derivations.verdicts import STABLE
 
@@ -148,8 +148,10 @@ def _complete(search: Search, moves: list[Move], term: Term, ulp: float, pieces:
     return Answer(tuple(moves), guarded, ulp, pieces)
 
 
-def _pruned(search: Search, c: Candidate) -> tuple[Move, ...]:
-    """The path without the steps that it does not need."""
+def _pruned(search: Search, c: Candidate, rows: Places | None = None) -> tuple[Move, ...]:
+    """The path without the steps that it does not need. rows: the points that count, for a piece those in it."""
+    at = np.ones(search.judge.count, dtype=bool) if rows is None else rows
+    limit = float(search.errors(c)[at].max(initial=0.0)) + 1e-9
     moves = list(c.moves)
     i = 0
     while i < len(moves) and len(moves) > 1:
@@ -158,7 +160,7 @@ def _pruned(search: Search, c: Candidate) -> tuple[Move, ...]:
         if again is not None:
             form = guard(machine(again), search.arguments)
             errors = search.judge.ulps(form) / search.allowance
-            if cost(form) <= c.cost and float(errors.max()) <= search.ulp(c) + 1e-9:
+            if cost(form) <= c.cost and float(errors[at].max(initial=0.0)) <= limit:
                 moves = list(_rewired(moves[0].before, shorter))
                 continue
         i += 1
@@ -180,10 +182,11 @@ def piecewise(search: Search, split: Piecewise) -> Answer:
     pieces: list[Term] = [before] * len(split.candidates)
     after = split.join(pieces)
     moves = [Move.split(before, after, split.words(), split.latex())]
+    place = split.place(search.judge)
     for i, c in enumerate(split.candidates):
-        for move in _pruned(search, c):
+        for move in _pruned(search, c, place == i):
             pieces[i] = move.after
             before, after = after, split.join(pieces)
             moves.append(move.inside(before, after))
-    errors = np.choose(split.place(search.judge), [search.errors(c) for c in split.candidates])
+    errors = np.choose(place, [search.errors(c) for c in split.candidates])
     return _complete(search, moves, after, float(errors.max()), len(pieces))

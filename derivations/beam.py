@@ -25,7 +25,7 @@ from lossmith.derivations.machine import cost, expansion, machine, names_left
 from lossmith.derivations.match import Rewrite, index, rewrites
 from lossmith.derivations.measure import Judge, bits
 from lossmith.derivations.moves import Move, from_rewrite, from_seed, outside, without_choices
-from lossmith.derivations.polynomial import collect, ordered
+from lossmith.derivations.polynomial import collect, ordered, unordered
 from lossmith.derivations.precise import WAYS, doubled
 from lossmith.derivations.rules import RULES
 from lossmith.derivations.seeds import paired, recognized, seeds, steadied, towards_one
@@ -263,8 +263,14 @@ class Search:
         return len(self.pool) > before
 
     def _to_double(self) -> list[Candidate]:
-        """The leading candidates, the first that each other set of few steps led to, and some in halves."""
-        order = sorted(self.pool.values(), key=lambda c: c.score)
+        """The leading candidates, the first that each other set of few steps led to, and some in halves.
+
+        Of sums that differ in their order alone the first: in twice the digits they are the same.
+        """
+        first: dict[object, Candidate] = {}
+        for c in sorted(self.pool.values(), key=lambda c: c.score):
+            first.setdefault(unordered(c.term), c)
+        order = list(first.values())
         ways: dict[frozenset[str], Candidate] = {}
         for c in order:
             ways.setdefault(frozenset(m.name for m in c.moves), c)

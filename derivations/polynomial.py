@@ -47,6 +47,34 @@ def ordered(term: Term) -> Term:
     return found
 
 
+_unordered: dict[int, tuple[object, ...]] = kept_by_id({})
+
+
+def unordered(term: Term) -> tuple[object, ...]:
+    """A key of the term that sums and products share which differ in the order of their parts alone."""
+    found = _unordered.get(term.id)
+    if found is None:
+        if term.op in ("add", "sub", "neg"):
+            found = ("sum", *_sorted_parts(_flat(term, ("add", "sub", "neg"))))
+        elif term.op in ("mul", "div"):
+            found = ("product", *_sorted_parts(_flat(term, ("mul", "div"))))
+        else:
+            found = (term.op, str(term.value), *(unordered(a) for a in term.args))
+        _unordered[term.id] = found
+    return found
+
+
+def _flat(term: Term, ops: tuple[str, ...], sign: int = 1) -> list[tuple[int, Term]]:
+    if term.op not in ops:
+        return [(sign, term)]
+    last = -sign if term.op in ("sub", "div", "neg") else sign
+    return [*(p for a in term.args[:-1] for p in _flat(a, ops, sign)), *_flat(term.args[-1], ops, last)]
+
+
+def _sorted_parts(parts: list[tuple[int, Term]]) -> list[tuple[int, tuple[object, ...]]]:
+    return sorted(((s, unordered(a)) for s, a in parts), key=repr)
+
+
 def _atom(term: Term, exponent: int = 1) -> Poly:
     return {((ordered(term), exponent),): Fraction(1)}
 

@@ -76,6 +76,12 @@ RULES = family(
          "c >= 0, c <= 1",
          words="the weights sum to one: what is left is how far the exponentials are from one",
          because=r"c\,e^{a}+(1-c)\,e^{b} = 1+c\,(e^{a}-1)+(1-c)(e^{b}-1)"),
+    rule("log-of-signed-exponentials", "log(exp(a) + exp(b) - exp(c))",
+         "max(a, b) + where(exp(min(a, b) - max(a, b)) - exp(c - max(a, b)) > -1/2,"
+         " log1p(sign(min(a, b) - c)*(exp_diff(max(min(a, b), c), max(a, b))*-expm1(-abs(min(a, b) - c)))),"
+         " log(exp_diff(min(a, b), max(a, b)) - expm1(c - max(a, b))))",
+         words="the larger comes out; what is taken away is paired with whichever of the two is closer to it",
+         because=r"e^{a}+e^{b}-e^{c} = e^{M}\,(1+(e^{m-M}-e^{c-M})),\ m \le M"),
     rule("log-mean-exp", "log((exp(a) + exp(b))/2)",
          "where(abs([a - b]) < 1, [a + b]/2 + log1p(2*sinh([a - b]/4)**2),"
          " max(a, b) + (log1p(exp(-abs(gap(a, b)))) - log(2)))",
