@@ -149,7 +149,8 @@ def compute(term: Term, args: Sequence[Any], operations: Mapping[str, Callable[.
     return done[formula(term).id]
 
 
-WAYS = (OUTERMOST, LOGARITHMS, SUMS, OUTERMOST | ARITHMETIC)  # which operations may begin a part in twice the digits
+# Which operations may begin a part in twice the digits: expm1 apart, since what it is divided by near 0 is one number.
+WAYS = (OUTERMOST, OUTERMOST - {"expm1"}, LOGARITHMS, SUMS, OUTERMOST | ARITHMETIC)
 
 
 def doubled(term: Term, begin: frozenset[str], kept: Callable[[Term], bool] = lambda t: False) -> Term:

@@ -40,6 +40,7 @@ SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
 SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
+UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fresh points is taken
 REFUSED = "another form was refused by a check"
 
 
@@ -162,7 +163,18 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
         other, fresh = _among(search, fresh, edges, given)
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
-    return beside_roots(_holding(search, answer, fresh), fresh), fresh
+    answer = _holding(search, answer, fresh)
+    if float(fresh.ulps(answer.term).max(initial=0.0)) > STABLE and (other := _without_excuse(search, fresh)):
+        answer = min(answer, other, key=lambda a: _loss(a, fresh))
+    return beside_roots(answer, fresh), fresh
+
+
+def _without_excuse(search: Search, fresh: Judge) -> Answer | None:
+    """The best single form that is stable at every point, whatever conditioning would excuse, if there is one."""
+    limit = np.log2(1 + STABLE)
+    holding = sorted((c for c in search.pool.values() if c.worst <= limit), key=lambda c: (search.price(c), c.serial))
+    found = next((c for c in holding[:UNEXCUSED] if float(fresh.ulps(c.form).max(initial=0.0)) <= STABLE), None)
+    return finished(search, found) if found is not None else None
 
 
 def _holding(search: Search, answer: Answer, fresh: Judge) -> Answer:

@@ -190,3 +190,11 @@ def test_a_row_is_refused():
 
     with pytest.raises(ValueError, match="scalar"):
         stabilize(make("exp", row("x")), ())
+
+
+def test_a_form_without_excuse_is_taken_where_there_is_one():
+    """An exponential of a product multiplies its rounding by the product, which conditioning would excuse."""
+    _, form = solve("log(1 - exp(-r*x))", {"x": "(0,inf)", "r": "[1e-3,1e3]"})
+    sight = judge(form.definition, form.arguments, F32, 500, 78)
+    finite = np.isfinite(sight.truth)
+    assert sight.ulps(form.term)[finite].max() <= 16, show(form.term)
