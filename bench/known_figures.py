@@ -3,7 +3,7 @@
     python bench/known_figures.py [--only WORD] [--count N] [--every N] [--record]
 
 Forward, gradient and second derivative in every format; then all numbers of float32 for what is known of those
-(`--every 1` for all of them, 16 for every sixteenth block of 16,384). A figure that is known from elsewhere agrees
+(`--every 1` for all of them, 16 for every sixteenth block of 16,384; the share is counted over all 2^32 always). A figure that is known from elsewhere agrees
 where ours is within 5 percent of it, or is larger, being the worst of more inputs; else the record says NO.
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import scipy.special
 import torch
 from lossmith.audit.foreign import ForeignAdapter
@@ -27,7 +28,8 @@ from lossmith.audit.measure import Report
 from lossmith.audit.result import Result
 from lossmith.audit.run import audit
 from lossmith.audit.subject import of_truth
-from lossmith.audit.whole import Tally, run, sweeps
+from lossmith.audit.whole import Sweep, Tally, run, sweeps
+from lossmith.derivations.ulp import FORMATS
 
 F = torch.nn.functional
 RECORDS = Path(__file__).parent / "records"
@@ -106,19 +108,50 @@ def audited(item: Item, dtype: str, count: int) -> Result:
 
 def swept(item: Item, output: str, held: str, every: int) -> Tally:
     """All numbers of float32, or some parts, for one label."""
+    return run(_chosen(item, output, held), None, -1, every)
+
+
+COUNTED = 2**20  # numbers that are computed at once where only infinities are counted
+
+
+def infinite(item: Item, output: str, held: str) -> tuple[int, int, int]:
+    """Of all 2^32 numbers: how many give an infinity where there is a number, how many there are, and the first such
+    number's bits. The exact value is asked for only where the function's is infinite."""
+    chosen = _chosen(item, output, held)
+    reference = chosen.reference()
+    lost, numbers, at = 0, 0, 0
+    for first in range(0, 2**32, COUNTED):
+        bits = np.arange(first, first + COUNTED, dtype=np.uint32)
+        with np.errstate(all="ignore"):
+            x = bits.view(np.float32).astype(np.float64)
+            got = chosen.given.call(chosen.subject, output, chosen.batch(x), "float32", "fast")
+            places = np.flatnonzero(np.isinf(got) & np.isfinite(x))
+            numbers += len(x)
+            if len(places):
+                values, bounds = reference({chosen.moved: x[places]})
+                wrong = np.abs(values) + bounds < FORMATS["float32"].largest
+                at = at or (int(bits[places[np.argmax(wrong)]]) if wrong.any() else 0)
+                lost += int(wrong.sum())
+    return lost, numbers, at
+
+
+def _chosen(item: Item, output: str, held: str) -> Sweep:
+    """The sweep of an item for one label, written as z=0."""
     subject = of_truth(item.truth, item.domain)
-    adapter = ForeignAdapter(item.function, item.name)
     name, _, value = held.partition("=")
-    (chosen,) = (s for s in sweeps(subject, adapter, "fast", [output]) if dict(s.held)[name] == float(value))
-    return run(chosen, None, -1, every)
+    found = sweeps(subject, ForeignAdapter(item.function, item.name), "fast", [output])
+    return next(s for s in found if dict(s.held)[name] == float(value))
 
 
 def compared(known: Known, results: Mapping[tuple[str, str], Result], every: int) -> tuple[str, ...]:
     """A row: what is known, ours, where, whether they agree."""
     item = next(i for i in ITEMS if i.name == known.item)
-    if known.held:
+    if known.share:
+        lost, numbers, at = infinite(item, known.output, known.held)
+        ours, where = lost / numbers, f"{lost:,} of {numbers:,}, first x={float(np.uint32(at).view(np.float32)).hex()}"
+    elif known.held:
         tally = swept(item, known.output, known.held, every)
-        ours = tally.wrong_inf / tally.numbers if known.share else tally.max_ulp
+        ours = tally.max_ulp
         where = f"x={tally.where}, {tally.numbers:,} numbers"
     else:
         report = max((r for r in results[known.item, known.dtype].reports if r.output == known.output),
@@ -157,13 +190,15 @@ def main() -> int:
     asks.add_argument("--only", default="", help="items whose name has this word")
     asks.add_argument("--count", type=int, default=2000, help="drawn points of each elementwise function")
     asks.add_argument("--every", type=int, default=1, help="only every N-th block of all numbers of float32")
+    asks.add_argument("--only-known", action="store_true", help="no audits beside the known figures")
     asks.add_argument("--record", action="store_true", help="write bench/records/<date>-known-figures.md")
     options = asks.parse_args()
     started = time.process_time(), time.monotonic()
     chosen = [i for i in ITEMS if options.only in i.name]
     results, body, silent = {}, [], []
     for item in chosen:
-        for dtype in DTYPES:
+        asked = [k.dtype for k in KNOWN if k.item == item.name and not k.held] if options.only_known else DTYPES
+        for dtype in asked:
             result = results[item.name, dtype] = audited(item, dtype, options.count)
             body += rows(item, result)
             silent += [f"{item.name} {dtype}: {line}" for line in result.not_run]

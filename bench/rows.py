@@ -2,6 +2,7 @@
 
     python bench/rows.py                         every formula, rows of 1, 2, 10 and 10,000 classes
     python bench/rows.py --quick focal variance  some of them, short rows, float32 in NumPy only
+    python bench/rows.py --target np --classes 1 --classes 2 --classes 10 --record short   NumPy in both formats, kept
 
 Before: the formula and its derivatives as they are written, every operation correctly rounded in
 the format. After: the generated code, held against the accuracy contract. CUDA C runs on the CPU.
@@ -253,6 +254,7 @@ def main(arguments: list[str]) -> int:
     targets = given.target or (["np"] if given.quick else ["np", "cu"])
     classes = given.classes or ((1, 2, 10) if given.quick else CLASSES)
     lines: list[Line] = []
+    refused: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.names or units:
             try:
@@ -261,7 +263,8 @@ def main(arguments: list[str]) -> int:
                     _show(made)
                 found = list(measured(made, dtypes, targets, classes, Path(folder)))
             except Exception as problem:  # a table with a gap says more than none
-                print(f"{name:26s} {type(problem).__name__}: {str(problem)[:300]}", flush=True)
+                refused[name] = f"{type(problem).__name__}: {str(problem)[:300]}"
+                print(f"{name:26s} {refused[name]}", flush=True)
                 if given.form:
                     raise
                 continue
@@ -272,7 +275,7 @@ def main(arguments: list[str]) -> int:
             for line in found:
                 print("   ", line.text, flush=True)
             if given.record is not None:
-                _record(lines, [*dtypes, *filter(None, [given.record])])
+                _record(lines, refused, classes, [*dtypes, *filter(None, [given.record])], arguments)
     whole = {line.formula for line in lines}
     broken = {line.formula for line in lines if not line.after.holds}
     print(f"{len(whole - broken)} of {len(given.names or units)} formulas hold in every output, format and target")
@@ -286,24 +289,32 @@ def _show(made: Made) -> None:
             print(f"  {s.rule}: {s.after}")
 
 
-def _record(lines: Sequence[Line], words: Sequence[str]) -> None:
+def _record(lines: Sequence[Line], refused: Mapping[str, str], classes: Sequence[int], words: Sequence[str],
+            command: Sequence[str]) -> None:
     """The table so far: worst ulp of the formula as written, and of what was generated from it."""
     date = datetime.date.today().isoformat()
     path = HERE / "records" / f"{date}-rows-{'-'.join(words)}.md"
     names = list(dict.fromkeys(x.formula for x in lines))
     good = [n for n in names if all(x.after.holds for x in lines if x.formula == n)]
-    close = [n for n in names if all(x.after.max_ulp <= CLOSE and not x.after.wrong for x in lines if x.formula == n)]
-    head = "| formula | output | target | dtype | before | after | near a root | bound | contract | s |"
-    table = [head, "|---" * 10 + "|"]
+    outputs = list(dict.fromkeys((x.formula, x.output) for x in lines))
+    close = [o for o in outputs if all(x.after.max_ulp <= CLOSE and not x.after.wrong for x in lines
+                                       if (x.formula, x.output) == o)]
+    head = "| formula | output | target | dtype | before | after | wrong in kind | near a root | bound | contract | s |"
+    table = [head, "|---" * 11 + "|"]
     for x in lines:
         table.append(f"| {x.formula} | {x.output} | {x.target} | {x.dtype} | {x.before:.3g} | {x.after.max_ulp:.3g} | "
-                     f"{x.after.conditioned} | {x.after.bound:g} | {'holds' if x.after.holds else 'fails'} | "
-                     f"{x.seconds:.1f} |")
-    text = (f"{len(good)} of {len(names)} formulas hold the contract in every output, rows of 1, 2, 10 and 10,000 "
-            f"classes; {len(close)} stay within {CLOSE:g} ulp away from roots. CUDA C ran on the CPU. The bound is "
-            "that of the longest rows.")
+                     f"{x.after.wrong} | {x.after.conditioned} | {x.after.bound:g} | "
+                     f"{'holds' if x.after.holds else 'fails'} | {x.seconds:.1f} |")
+    text = (f"{len(good)} of {len(names) + len(refused)} formulas hold the contract in every output, rows of "
+            f"{', '.join(f'{c:,}' for c in classes)} classes; {len(close)} of {len(outputs)} outputs stay within "
+            f"{CLOSE:g} ulp away from roots in every format and target, with no value wrong in kind. NumPy runs in its "
+            "fast tier in float32 and in its accurate tier in float64; CUDA C, if it is among the targets, on the CPU. "
+            "The bound is that of the longest rows; s is the time of the derivations of the whole formula.")
     formulas = [f"- `{n}`: `{tomllib.loads(FORMULAS.read_text())[n]['formula']}`" for n in names]
-    path.write_text("\n".join([f"# Row formulas, {date}", "", text, "", *formulas, "", *table, ""]), encoding="utf-8")
+    formulas += [f"- `{n}` was refused: {why}" for n, why in refused.items()]
+    made = f"`python bench/rows.py {' '.join(command)}`"
+    path.write_text("\n".join([f"# Row formulas, {date}", "", made, "", text, "", *formulas, "", *table, ""]),
+                    encoding="utf-8")
 
 
 if __name__ == "__main__":

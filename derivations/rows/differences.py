@@ -12,8 +12,8 @@ from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
-from lossmith.derivations.rows.recognise import lse_term, places, size, weight, without
-from lossmith.derivations.terms import COUNT, HALF, Term, add, div, make, mul, node, sub, var
+from lossmith.derivations.rows.recognise import is_softmax, lse_term, places, size, weight, without
+from lossmith.derivations.terms import COUNT, HALF, Term, add, div, make, mul, name_of, node, sub, var
 from lossmith.derivations.terms import ONE as ONE_TERM
 
 if TYPE_CHECKING:
@@ -173,3 +173,46 @@ def _root_of_square(body: Expr, algebra: Algebra) -> Expr | None:
     if any(e.op != "num" or x.value(e) % 2 for _, e in powers):
         return None
     return algebra.mul(*(algebra.pow(b, x.num(x.value(e) / 2)) for b, e in powers))
+
+
+def part_and_whole(e: Expr, h: Holes) -> Term | None:
+    """c p - c q, q being p of the classes in a set by itself -> c ((1 - w) p - q s), s the share of the others.
+
+    w is 1 or 0: a class outside the set has the one term, a class in it has the other.
+    """
+    if e.op != "add" or len(e.args) != 2:
+        return None
+    algebra = h.algebra
+    for whole, part in (e.args, e.args[::-1]):
+        for f in factors(whole):
+            for g in factors(part):
+                one, other = is_softmax(f, algebra), is_softmax(g, algebra)
+                c = without(whole, f, algebra)
+                if one is None or other is None or algebra.add(c, without(part, g, algebra)) is not ZERO:
+                    continue
+                w = _chosen(algebra.sub(other[0], one[0]), one, other, algebra)
+                if w is not None:
+                    return mul(h.hole(c), _apart(w, f, g, one, other, h))
+    return None
+
+
+def _apart(w: Expr, p: Expr, q: Expr, one: tuple[Expr, Expr], other: tuple[Expr, Expr], h: Holes) -> Term:
+    algebra = h.algebra
+    beside = algebra.sub(ONE, w)
+    outside = algebra.lse(algebra.add(one[0], algebra.log(beside)))
+    beyond = make("sigmoid", sub(h.hole(outside), h.hole(other[1])))
+    return sub(mul(h.hole(beside), h.hole(p)), mul(h.hole(q), beyond))
+
+
+def _chosen(log: Expr, one: tuple[Expr, Expr], other: tuple[Expr, Expr], algebra: Algebra) -> Expr | None:
+    """w where the second of two softmaxes has log(w) in its row beside the first, and w is 1 or 0 by its domain."""
+    if log.op != "log" or log.sort != "row" or one[1].args != (one[0],) or other[1].args != (other[0],):
+        return None
+    w = log.args[0]
+    inputs = [n for n in x.walk(w) if n.op == "leaf"]
+    beside = algebra.sub(ONE, w)
+    own = w if w.op == "leaf" else beside
+    if len(inputs) != 1 or own is not inputs[0] or own.term.op != "row":
+        return None
+    domain = algebra.domains.get(name_of(own.term))
+    return w if domain is not None and domain.values and set(domain.values) <= {0, 1} else None

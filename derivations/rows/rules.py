@@ -14,7 +14,7 @@ from typing import Protocol
 from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
-from lossmith.derivations.rows.differences import angle, nested, split_balance, variance
+from lossmith.derivations.rows.differences import angle, nested, part_and_whole, split_balance, variance
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
 from lossmith.derivations.rows.recognise import (
     is_softmax,
@@ -578,6 +578,9 @@ def _share_root(a: Expr, lse: Expr, n: Fraction) -> Term:
 
 
 RULES: Sequence[RowRule] = (
+    RowRule("part-and-whole", "", "the classes in a set, and those outside it, each have one term of the two",
+            r"p_k - q_k = (1 - w_k) p_k - q_k (1 - P), \quad q_k = w_k p_k / P, \; P = \textstyle\sum_j w_j p_j",
+            part_and_whole),
     RowRule("onehot-split", "", "the class at the label and the other classes are told apart",
             r"\text{the class } k = y \text{ and the others, told apart}", onehot_split),
     RowRule("common-factor", "", "a factor of every term is taken out", r"\text{take out the common factor}",
