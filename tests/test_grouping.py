@@ -5,7 +5,7 @@ import pytest
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.grouping import grouped
 from lossmith.derivations.parser import arguments, parse_term
-from lossmith.derivations.polynomial import canon
+from lossmith.derivations.polynomial import canon, unordered
 from lossmith.derivations.precise import SUMS, doubled, spelled
 from lossmith.derivations.seeds import recognized, seeds
 from lossmith.derivations.terms import Term, show, sub, walk
@@ -58,3 +58,10 @@ def test_sums_in_twice_the_digits_leave_their_scale_alone() -> None:
     assert made.op == "div" and made.args[0].op == "div"
     assert made.args[0].args[0].op == "precise"
     assert spelled(made.args[0].args[0]) is term("1 + log(u) - log(v)")
+
+
+def test_sums_that_differ_in_their_order_alone_share_a_key() -> None:
+    assert unordered(term("p - (q - x)")) == unordered(term("x + (p - q)"))
+    assert unordered(term("p/(q/x)")) == unordered(term("x*p/q"))
+    assert unordered(term("p - (q + x)")) != unordered(term("p - (q - x)"))
+    assert unordered(term("log(p + q)")) != unordered(term("log(p) + log(q)"))

@@ -198,3 +198,14 @@ def test_a_form_without_excuse_is_taken_where_there_is_one():
     sight = judge(form.definition, form.arguments, F32, 500, 78)
     finite = np.isfinite(sight.truth)
     assert sight.ulps(form.term)[finite].max() <= 16, show(form.term)
+
+
+@pytest.mark.heavy
+def test_the_steps_of_a_piece_are_kept_where_only_that_piece_needs_them():
+    """Outside its piece a form may be off by anything, which says nothing of the steps that lead to it."""
+    counts = {"k": "[0,10000]", "r": "[1/10,10000]", "p": "(0,1)"}
+    _, form = solve("lgamma(k + r) - lgamma(k + 1) - lgamma(r) + r*log(1 - p) + k*log(p)", counts, dtypes=("float64",))
+    near = {"k": [9424.737636949056], "r": [7592.488997804257], "p": [0.552489888235187]}
+    env = {n: np.asarray(c) for n, c in near.items()}
+    truth = balls.truth_many(form.definition, env, arguments=form.arguments)
+    assert float(np.max(apart(evaluate(form.term, env), truth, FORMATS["float64"]))) < 64
