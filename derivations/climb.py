@@ -64,8 +64,8 @@ def _length(columns: Columns) -> int:
 
 
 def _faint_powers(fmt: Format) -> list[float]:
-    """Numbers that are subnormal, or whose square or cube is, with some of its digits left."""
-    return [sign * 1.37 * (fmt.smallest * 2.0**digits) ** (1 / n) for n in (1, 2, 3) for digits in (4, 14)
+    """Numbers whose square or cube is subnormal, with some of its digits left."""
+    return [sign * 1.37 * (fmt.smallest * 2.0**digits) ** (1 / n) for n in (2, 3) for digits in (4, 14)
             for sign in (1, -1)]
 
 
