@@ -58,7 +58,7 @@ class Exam:
                     continue
                 found: tuple[Report, Seen] | None
                 try:
-                    found = self._one(given, tier, output, batch, self.truth(output, number))
+                    found = self.one(given, tier, output, batch, self.truth(output, number))
                 except Misbehaved as problem:
                     if failures is None:
                         raise
@@ -85,10 +85,11 @@ class Exam:
             if 0 < len(kept) < batch.count:
                 part = Exact(truth.high[kept], truth.low[kept])
                 with contextlib.suppress(Misbehaved):
-                    return self._one(given, tier, output, picked(batch, kept), part), f"with {what} in the batch {said}"
+                    return self.one(given, tier, output, picked(batch, kept), part), f"with {what} in the batch {said}"
         return None, said
 
-    def _one(self, given: Adapter, tier: str, output: str, batch: Batch, truth: Exact) -> tuple[Report, Seen]:
+    def one(self, given: Adapter, tier: str, output: str, batch: Batch, truth: Exact) -> tuple[Report, Seen]:
+        """One output on one batch against its truth. Raises Misbehaved."""
         fmt = self.fmt
         limit = bound(output, given.name, fmt, tier, batch.classes)
         head = Report(self.subject.name, output, given.name, fmt.name, tier, batch.group, bound=limit)
@@ -153,8 +154,26 @@ def audited(subject: Subject, given: Adapter, dtype: str = "float32", tier: str 
     failures: list[Failure] = []
     seen: list[Seen] = []
     reports = made.measure(given, tier, failures=failures, seen=seen)
+    if isinstance(given, ForeignAdapter) and not given.hung:
+        reports = _climbed(made, given, tier, reports, seen)
     return Result(tuple(reports), _each_once(failures), (*misfit, *_left_out(given, made, tier)),
                   (Origin(subject, given, dtype, tier),), ways_of(made, given, tier, seen) if ways else ())
+
+
+def _climbed(made: Exam, given: Adapter, tier: str, reports: list[Report], seen: list[Seen]) -> list[Report]:
+    """The reports with what a climb from the worst points found added; `seen` grows by it."""
+    from lossmith.audit.climb import climbed
+
+    found: dict[tuple[str, str], Report] = {}
+
+    def told(output: str, batch: Batch) -> None:
+        with contextlib.suppress(Misbehaved):
+            report, values = made.one(given, tier, output, batch, exact(made.subject, output, batch))
+            found[output, batch.group] = report
+            seen.append(values)
+
+    climbed(Lab(made.subject, given, made.fmt, tier), tuple(seen), told)
+    return [r + found[r.output, r.group] if (r.output, r.group) in found else r for r in reports]
 
 
 def ways_of(made: Exam, given: Adapter, tier: str, seen: Sequence[Seen]) -> tuple[Finding, ...]:

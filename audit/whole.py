@@ -31,6 +31,7 @@ from lossmith.derivations.ulp import FORMATS, Array, Doubles, round_array
 F32 = FORMATS["float32"]
 PARTS = 1024  # of 2^22 numbers each: a second or so, and a line in the state file
 BLOCK = 2**14  # numbers that are computed at once: their arrays stay in a core's cache
+MOST_APART = 2**32 // PARTS // BLOCK  # blocks of a part
 KNOWN = 3e-8  # float32 ulp: where the reference is not known to be as good, balls are asked
 NEAR_TIE = 2.0**-20  # ulp around the middle between two numbers within which the reference is not trusted
 MOST_BALLS = 40_000  # per part: beyond it the reference is of no use, and the sweep says so
@@ -235,9 +236,12 @@ def run(sweep: Sweep, state: Path | None, jobs: int = -1, every: int = 1,
     """All parts that the state file does not hold yet, over some processes; the tally of all of them.
 
     state: a file that is continued, a line for each part; None for none. every: only each so many-th block, for a
-    first look. told: called after each part. Raises ValueError for the state of another sweep, ModuleNotFoundError
-    without joblib.
+    first look: at most MOST_APART, so that every part, and with it every exponent, has blocks of its own. told:
+    called after each part. Raises ValueError for the state of another sweep and for blocks further apart,
+    ModuleNotFoundError without joblib.
     """
+    if not 1 <= every <= MOST_APART:
+        raise ValueError(f"every {every}th block would leave out whole exponents: at most every {MOST_APART}th")
     from joblib import Parallel, delayed
 
     done = dict(read(state, sweep, every)) if state is not None else {}

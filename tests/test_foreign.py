@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lossmith.audit import climb
 from lossmith.audit.adapters import Unavailable
 from lossmith.audit.foreign import guessed_kind, resolve
 from lossmith.audit.result import Result
@@ -112,3 +113,16 @@ def test_a_failing_case_does_not_stop_the_others() -> None:
 
     found = audit(lambda x: Half.apply(x) if torch else None, **SOFTPLUS)
     assert report(found, "loss").points and "no GPU is here" in found.failures[0].reason
+
+
+def test_a_climb_finds_what_the_draw_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hump(x: Any) -> Any:
+        wide = x.astype(np.float64)
+        return (np.logaddexp(0, wide) * (1 + 1e-4 / (1 + 4 * (wide - 29.123) ** 2))).astype(x.dtype)
+
+    climbed = report(audit(hump, truth="softplus", count=60, ways=False), "loss")
+    monkeypatch.setattr(climb, "ROUNDS", 0)
+    drawn = report(audit(hump, truth="softplus", count=60, ways=False), "loss")
+    top = 1e-4 * 29.123 / 2.0**-19
+    assert drawn.max_ulp < 0.9 * top and climbed.max_ulp > 0.99 * top
+    assert abs(float.fromhex(climbed.where.partition("x=")[2]) - 29.123) < 0.1

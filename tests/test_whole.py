@@ -139,3 +139,8 @@ def test_tallies_add_up() -> None:
     both = Tally(10, 0.4, 7, balls=1, bound=1e-9) + Tally(5, 0.7, 9, inexact=2, over=1, bound=2e-9)
     assert both == Tally(15, 0.7, 9, 2, 1, balls=1, bound=2e-9)
     assert json.loads(json.dumps(dataclasses.asdict(both)))["at"] == 9
+
+
+def test_blocks_so_far_apart_that_exponents_are_missed_are_refused() -> None:
+    with pytest.raises(ValueError, match="whole exponents"):
+        run(of(good), None, 1, every=whole.MOST_APART + 1)
