@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
+from lossmith.codegen import faces
 from lossmith.derivations.ulp import FORMATS, Array
 
 DIAGONAL_CLASSES = 16  # longer rows' second derivatives take one backward pass per class: not by autograd
@@ -40,9 +42,10 @@ def kind_of(output: str) -> str:
     return output.split("_", 1)[0]
 
 
+@cache
 def _module(target: str, unit: str) -> ModuleType:
     try:
-        return importlib.import_module(f"lossmith.generated.{target}.{unit}")
+        return faces.pure(target, unit)  # as it is written: what it computes in C is a target of its own
     except ModuleNotFoundError as problem:
         raise Unavailable(f"generated/{target}/{unit} cannot be imported: {problem}") from None
 

@@ -6,6 +6,7 @@ and is closed to others, beside a record of its hash, and it is read and compare
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import hashlib
@@ -69,6 +70,8 @@ def compiler() -> list[str] | None:
 def cache_folder() -> Path:
     """The folder of built libraries: $LOSSMITH_CACHE, else the user's cache, where it is private or can be made so;
     else a temporary one for this process."""
+    if os.environ.get("LOSSMITH_NO_CACHE", "") not in ("", "0"):
+        return _temporary()
     named = os.environ.get("LOSSMITH_CACHE")
     base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossmith"
     folder = base / "c"
@@ -81,7 +84,10 @@ def cache_folder() -> Path:
 
 @cache
 def _temporary() -> Path:
-    return Path(tempfile.mkdtemp(prefix="lossmith-"))
+    """A folder of this process, taken away when it ends; a forked child, which shares it, leaves it alone."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="lossmith-")), os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return folder
 
 
 def is_private(folder: Path) -> bool:
@@ -121,9 +127,7 @@ def build(source: Source, parts: Iterable[tuple[str, str]] | None = None, folder
     """
     command = compiler()
     if command is None:
-        named = os.environ.get("CC", "").strip()
-        raise CompileError(f"CC names '{named}', which is not here: install it, or unset CC" if named else
-                           "no C compiler is at hand: install gcc or clang, or name one in CC")
+        raise no_compiler()
     where = cache_folder() if folder is None else folder
     if folder is not None:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,10 +138,17 @@ def build(source: Source, parts: Iterable[tuple[str, str]] | None = None, folder
     library = where / f"{source.name}-{_key(source, command, whole)}.so"
     if not _ours(library):
         try:
-            _compile(command, whole, source, library)
+            compile_into(command, whole, source, library)
         except OSError as problem:
             raise CompileError(f"nothing can be built in {where}: {problem.strerror or problem}") from None
     return library
+
+
+def no_compiler() -> CompileError:
+    """What to say, and to do, where `compiler` finds none."""
+    named = os.environ.get("CC", "").strip()
+    return CompileError(f"CC names '{named}', which is not here: install it, or unset CC" if named else
+                        "no C compiler is at hand: install gcc or clang, or name one in CC")
 
 
 def _key(source: Source, command: Sequence[str], flags: Sequence[str]) -> str:
@@ -168,7 +179,8 @@ def _processor() -> bytes:
     return "\0".join(found).encode()
 
 
-def _compile(command: Sequence[str], flags: Sequence[str], source: Source, library: Path) -> None:
+def compile_into(command: Sequence[str], flags: Sequence[str], source: Source, library: Path,
+                 extra: Sequence[Sequence[str]] = EXTRA, mode: int = 0o700) -> None:
     """Compile in a folder of its own beside the library; the record of its hash is written first, both by renaming."""
     with tempfile.TemporaryDirectory(prefix=".building-", dir=library.parent) as place:
         work = Path(place)
@@ -176,16 +188,16 @@ def _compile(command: Sequence[str], flags: Sequence[str], source: Source, libra
         (work / f"{source.name}.h").write_bytes(source.header)
         made = work / "made.so"
         said = ""
-        for extra in EXTRA:
-            said = _run([*command, *extra, *flags, f"{source.name}.c", "-o", made.name, "-lm"], work)
+        for more in extra:
+            said = _run([*command, *more, *flags, f"{source.name}.c", "-o", made.name, "-lm"], work)
             if not said:
                 break
         if said:
             raise CompileError(f"the C compiler {command[0]} failed: {said}")
-        made.chmod(0o700)
+        made.chmod(mode)
         record = work / "record"
         record.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
-        record.replace(_record(library))
+        record.replace(record_of(library))
         made.replace(library)
 
 
@@ -204,14 +216,14 @@ def _run(command: Sequence[str], work: Path) -> str:
     return lines[0] if lines else f"it ended with {done.returncode} and said nothing"
 
 
-def _record(library: Path) -> Path:
+def record_of(library: Path) -> Path:
     return library.with_suffix(".sha256")
 
 
 def _ours(library: Path) -> bool:
     """Whether a library is there and is the one that was built: a file of the user's own, of the recorded hash."""
     try:
-        found, recorded = _own_bytes(library), _own_bytes(_record(library))
+        found, recorded = _own_bytes(library), _own_bytes(record_of(library))
     except OSError:
         return False
     return hashlib.sha256(found).hexdigest().encode() == recorded
@@ -255,6 +267,20 @@ def open_library(library: Path) -> ctypes.CDLL:
         raise CompileError(f"the built library cannot be loaded: {problem}") from None
 
 
+def obtain(source: Source, dtype: str, tier: str, folder: Path | None = None,
+           flags: Sequence[str] = ()) -> ctypes.CDLL:
+    """A library for a type and a tier: what was built ahead, else what is kept, else built now. Raises CompileError."""
+    from lossmith.codegen import ahead
+
+    found = ahead.opened(source, dtype, tier) if folder is None and not flags else None
+    return found or open_library(build(source, [(dtype, tier)], folder, flags))
+
+
+def forked() -> bool:
+    """Whether this is a forked child, in which no second thread may be started."""
+    return _child
+
+
 def storage(dtype: str) -> np.dtype[Any]:
     """NumPy's dtype for `f32`, `f64`, `f16` or `bf16`; bfloat16 is carried as uint16 without ml_dtypes."""
     plain = {"f32": "float32", "f64": "float64", "f16": "float16"}
@@ -285,13 +311,15 @@ class Compiled:
         key = (unit, entry, dtype, tier)
         if key not in self._functions:
             prototype = self.prototypes[key]
-            library = open_library(build(self.source, [(dtype, tier)], self.folder, self.flags))
-            found = getattr(library, prototype.symbol)
+            found = getattr(self._library(dtype, tier), prototype.symbol)
             kinds = {"number": ctypes.c_double, "size": ctypes.c_int64, "threads": ctypes.c_int}
             found.argtypes = [kinds.get(p.kind, ctypes.c_void_p) for p in prototype.parameters]
             found.restype = ctypes.c_int
             self._functions[key] = found
         return self._functions[key]
+
+    def _library(self, dtype: str, tier: str) -> ctypes.CDLL:
+        return obtain(self.source, dtype, tier, self.folder, self.flags)
 
     def call(self, unit: str, entry: str, arrays: Mapping[str, Any], dtype: str = "f32", tier: str = "fast",
              out: Mapping[str, Array] | None = None, threads: int = 0) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from hypothesis import settings
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("steady")
 os.environ.setdefault("LOSSMITH_NO_CACHE", "1")  # a test asks the search, not what an earlier run found
+os.environ.setdefault("LOSSMITH_BACKEND", "pure")  # the modules as they are written; C has tests of its own
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -1,0 +1,155 @@
+"""Which of the generated NumPy and PyTorch functions compute with compiled C, and why the others do not.
+
+`lossmith.generated` attaches a face to each module that is imported from it: the module's own functions stay as
+they are written, and what they do with plain arrays is done by the C of `generated/c` where that is built, or can
+be built now. LOSSMITH_BACKEND=pure leaves the modules alone; LOSSMITH_BACKEND=c raises where C cannot be built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import re
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+VARIABLE = "LOSSMITH_BACKEND"
+BACKENDS = ("auto", "pure", "c")
+HELPERS = Path(__file__).resolve().parents[1] / "templates" / "c" / "face.j2"
+_FORMULA = re.compile(r"^(?://|#) formula ([0-9a-f]+) ", re.MULTILINE)
+_building = threading.Lock()
+# Why something is not computed in C: a unit's name, or that of the faces' own library, to a line.
+refusals: dict[str, str] = {}
+
+
+def backend() -> str:
+    """What is asked for: `auto` (C where it can be had), `pure`, or `c` (an error where it cannot be had).
+    Raises ValueError."""
+    asked = os.environ.get(VARIABLE, "").strip() or "auto"
+    if asked not in BACKENDS:
+        raise ValueError(f"{VARIABLE} is '{asked}': set it to auto, pure or c")
+    return asked
+
+
+def attach(module: ModuleType) -> None:
+    """Let the functions of a generated module, as it is imported, use compiled C from their first call on."""
+    if backend() == "pure" or module.__file__ is None:
+        return
+    unit = module.__name__.rpartition(".")[2]
+    source = Path(module.__file__).parents[1] / "c" / f"{unit}.c"
+    if not source.exists():
+        refusals[unit] = f"{source.name} is not there: lossmith generate {unit} --target c"
+    elif _formula(source) != _formula(Path(module.__file__)):
+        refusals[unit] = f"{source.name} is of another formula: lossmith generate {unit}"
+    else:
+        kind = Path(module.__file__).parent.name
+        importlib.import_module(f"lossmith.codegen.face_{kind}").attach(module, Library(source))
+
+
+def pure(target: str, unit: str) -> ModuleType:
+    """The module of a target as it is written, whatever the backend. Raises ModuleNotFoundError."""
+    name = f"lossmith.generated.{target}.{unit}"
+    folder = importlib.import_module(f"lossmith.generated.{target}").__path__[0]
+    spec = importlib.util.spec_from_file_location(f"lossmith_pure_{target}_{unit}", Path(folder) / f"{unit}.py")
+    if spec is None or spec.loader is None or not (Path(folder) / f"{unit}.py").exists():
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _formula(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        found = _FORMULA.search(file.read(2000))
+    return found[1] if found else str(path)
+
+
+class Library:
+    """The compiled functions of one unit, each type and tier built or found when it is first asked for."""
+
+    def __init__(self, source: Path) -> None:
+        self.unit, self.source = source.stem, source
+        self.insists = backend() == "c"
+
+    @property
+    def compiled(self) -> Any:
+        return _compiled(self.source)
+
+    def parameters(self, entry: str) -> tuple[Any, ...]:
+        """What the functions of an entry take. Raises KeyError."""
+        return tuple(self.compiled.prototypes[self.unit, entry, "f32", "fast"].parameters)
+
+    def has(self, entry: str) -> bool:
+        return (self.unit, entry, "f32", "fast") in self.compiled.prototypes
+
+    def function(self, entry: str, dtype: str, tier: str) -> Callable[..., int] | None:
+        """The C function as ctypes calls it; None where there is none, or it cannot be had, which `refusals` tells.
+        Raises CompileError where C is insisted on."""
+        from lossmith.codegen import compiled
+
+        if (self.unit, entry, dtype, tier) not in self.compiled.prototypes or self.unit in refusals:
+            return None
+        with _building:
+            try:
+                found: Callable[..., int] = self.compiled.function(self.unit, entry, dtype, tier)
+            except compiled.CompileError as problem:
+                if self.insists:
+                    raise
+                refusals[self.unit] = str(problem)
+                return None
+        return found
+
+
+@cache
+def _compiled(source: Path) -> Any:
+    from lossmith.codegen import compiled
+
+    return compiled.load(source)
+
+
+@cache
+def helpers() -> Any:
+    """The faces' own C library; None where it cannot be had. Raises CompileError where C is insisted on."""
+    from lossmith.codegen import compiled
+
+    try:
+        with _building:
+            return compiled.obtain(helper_source(), "f32", "fast")
+    except compiled.CompileError as problem:
+        if backend() == "c":
+            raise
+        refusals["faces"] = str(problem)
+        return None
+
+
+def helper_source() -> Any:
+    from lossmith.codegen import compiled
+
+    return compiled.Source("face", HELPERS.read_bytes(), b"")
+
+
+def helper(helpers: Any, name: str) -> Any:
+    """A function of the faces' own library, as ctypes calls it."""
+    function = getattr(helpers, f"lossmith_{name}")
+    kinds = {"o": (ctypes.c_void_p, ctypes.c_double, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
+             "n": (ctypes.c_void_p, ctypes.c_double, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
+             "s": (ctypes.c_void_p, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
+             "f": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int)}
+    function.argtypes = kinds[name[0]]
+    function.restype = ctypes.c_int if name[0] in "on" else None
+    return function
+
+
+def checks(helpers: Any, domains: dict[str, Any], suffix: str) -> list[tuple[str, Any, float, float]] | None:
+    """For each argument that has a domain: its name, what finds a value outside of it, and its two numbers; None
+    where C does not know the type, or a domain is of another kind."""
+    if suffix not in ("f32", "f64") or any(len(values) not in (0, 2) for _, _, _, values in domains.values()):
+        return None if domains else []
+    return [(name, helper(helpers, f"{'neither' if values else 'outside'}_{suffix}"), *(values or (low, high)))
+            for name, (_, low, high, values) in domains.items()]
