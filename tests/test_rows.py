@@ -25,7 +25,7 @@ from lossmith.derivations.declaring import (
     targets,
 )
 from lossmith.derivations.derivation import StableForm, Step
-from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, finite, interval
+from lossmith.derivations.domains import NONNEGATIVE, POSITIVE, REAL, finite, interval
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.functions import sigmoid, xlogy
 from lossmith.derivations.importer import to_term
@@ -65,6 +65,7 @@ WEIGHTS = targets("u", NONNEGATIVE)
 P, Q = targets("p"), probabilities("q")
 LABELS = targets("l", finite(0, 1))
 POSITIVES = targets("v", POSITIVE)
+Z = targets("x", REAL)
 SMOOTHING = parameter("s", interval(0, 1), "0.1")
 GAMMA = parameter("g", POSITIVE, "2")
 K, J = class_index("i"), class_index("j")
@@ -105,6 +106,11 @@ FORMULAS = {
     "some of all": lambda: sp.log(Sum(sp.exp(X[K]), K)) - sp.log(Sum(LABELS[K] * sp.exp(X[K]), K)),
     "spread": lambda: Sum(softmax(X) * W[K] ** 2, K) - Sum(softmax(X) * W[K], K) ** 2,
     "cosine": lambda: 1 - Sum(X[K] * W[K], K) / sp.sqrt(Sum(X[K] ** 2, K) * Sum(W[K] ** 2, K)),
+    "set and all": lambda: sp.log(Sum(sp.exp(Z[K]), K)) - sp.log(Sum(LABELS[K] * sp.exp(Z[K]), K)),
+    "two ways": lambda: Sum((softmax(X) - softmax(W)) * (X[K] - W[K]), K),
+    "pairs": lambda: sp.log(1 + Sum(LABELS[K] * sp.exp(-Z[K]), K) * Sum((1 - LABELS[K]) * sp.exp(Z[K]), K)),
+    "root of share": lambda: 1 - at_label(X) ** sp.Rational(7, 10),
+    "rooted focal": lambda: -sp.sqrt(1 - at_label(X)) * sp.log(at_label(X)),
     "margin": lambda: sp.log(Sum(sp.exp(X[K] - 2 * sp.KroneckerDelta(K, Y)), K)) - X[Y],
 }
 
@@ -192,7 +198,7 @@ def test_every_rule_fires() -> None:
         ("regularised", ("x",)),
         ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
         ("brier", ("x",)), ("gini", ()), ("mean", ()), ("penalised", ()), ("some of all", ()), ("spread", ()),
-        ("cosine", ()),
+        ("cosine", ()), ("set and all", ("x",)), ("two ways", ()), ("two ways", ("x",)),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
     assert {r.name for r in RULES} <= fired
@@ -202,6 +208,27 @@ def test_a_centred_mean_keeps_what_a_plain_one_loses() -> None:
     """Brier's gradient where one class holds nearly all: p_k - sum(p p) is tiny, its parts are not."""
     form = solved("brier", "x")[1]
     env = {"x": [0.0, 30.0, -1.0], "t": [0.0, 0.25, 0.75]}
+    assert ulps(form.term, form.definition, env) <= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "env"),
+    [
+        ("set and all", ("x",), {"x": [30.0, 1.0, -2.0, 0.5], "l": [1.0, 0.0, 0.0, 1.0]}),
+        ("set and all", ("x",), {"x": [-3.0, 1.0, 2.0], "l": [1.0, 1.0, 1.0]}),
+        ("two ways", (), {"x": [0.5, -1.0, 2.0], "w": [0.5 + 2.0**-40, -1.0, 2.0]}),
+        ("two ways", (), {"x": [40.0, -1.0, 2.0], "w": [-30.0, 5.0, 2.0]}),
+        ("two ways", ("x",), {"x": [0.5, -1.0, 2.0], "w": [0.5 + 2.0**-40, -1.0, 2.0]}),
+        ("pairs", (), {"x": [400.0, -500.0, 2.0], "l": [1.0, 0.0, 0.0]}),
+        ("pairs", (), {"x": [-800.0, -1.0, 800.0], "l": [1.0, 0.0, 0.0]}),
+        ("pairs", ("x",), {"x": [-800.0, -1.0, 800.0], "l": [1.0, 0.0, 0.0]}),
+        ("pairs", ("x",), {"x": [1.0, 2.0], "l": [1.0, 1.0]}),
+        ("root of share", ("x",), {"x": [0.0, -199.0, 1.0], "y": 1}),
+        ("rooted focal", ("x",), {"x": [900.0, 0.0, 1.0], "y": 0}),
+    ],
+)
+def test_products_parts_and_roots(name: str, order: tuple[str, ...], env: dict[str, Any]) -> None:
+    form = solved(name, *order)[1]
     assert ulps(form.term, form.definition, env) <= 8
 
 

@@ -29,6 +29,8 @@ from lossmith.derivations.rows.recognise import (
     weight_candidates,
     without,
 )
+from lossmith.derivations.rows.symmetric import symmetric
+from lossmith.derivations.rows.tilting import NEARBY, tilt
 from lossmith.derivations.terms import (
     COUNT,
     HALF,
@@ -50,7 +52,6 @@ from lossmith.derivations.terms import ONE as ONE_TERM
 # The root of the smallest normal number of float32: nothing divided by more than this overflows.
 SMALL = const(Fraction(1, 2**63))
 QUARTER = const(Fraction(1, 4))
-NEARBY = const(4)  # as far as this two rows are told apart by their difference; exp of it is a moderate number
 LARGEST_ROOT = Fraction(3)  # a power this large of a rounded share loses as many roundings
 
 
@@ -271,6 +272,34 @@ def centre(e: Expr, h: Holes) -> Term | None:
     return add(mul(h.hole(outer), sub(here_apart, node("sum", (mul(share, apart),)))), h.hole(left))
 
 
+def centre_part(e: Expr, h: Holes) -> Term | None:
+    """q + p (a_k - sum(p a) + r) -> p (a_k - sum(p a)) + (q + p r): what can be centred, apart from the rest."""
+    if e.op != "add" or e.sort != "row":
+        return None
+    algebra = h.algebra
+    for f in dict.fromkeys(f for t in e.args for f in factors(t) if is_softmax(f, algebra) is not None):
+        shared = [t for t in e.args if f in factors(t)]
+        if len(shared) in (1, len(e.args)):
+            continue
+        inner = algebra.add(*(_spread(without(t, f, algebra), algebra) for t in shared))
+        inner = algebra.add(*(_distributed(t, algebra) for t in terms_of(inner)))
+        pairs = [pair for t in terms_of(inner) if inner.op == "add" for pair in _means(t, inner, algebra)]
+        centred = algebra.add(*(algebra.sub(algebra.mul(x.num(scale), key[1], a), mean)
+                                for key, scale, a, mean in pairs if key[2] is None))
+        if centred is not ZERO:
+            left = algebra.add(*(t for t in e.args if t not in shared), algebra.mul(f, algebra.sub(inner, centred)))
+            return add(mul(h.hole(f), h.hole(centred)), h.hole(left))
+    return None
+
+
+def _distributed(t: Expr, algebra: Algebra) -> Expr:
+    """A product with one sum of scalars as the sum of its products."""
+    for f in factors(t):
+        if f.op == "add" and f.sort == "scalar":
+            return algebra.add(*(algebra.mul(without(t, f, algebra), s) for s in f.args))
+    return t
+
+
 def unit_share(e: Expr, h: Holes) -> Term | None:
     """c - c sum(p g) -> c sum(p (1 - g)), p being a softmax: it sums to one."""
     if e.op != "add" or e.sort != "scalar":
@@ -350,38 +379,13 @@ def bregman(e: Expr, h: Holes) -> Term | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Tilt:
-    """Two softmaxes by the difference of their rows: p, u = b - a less its mean under p, and the means of
-    exp(u) - 1 - u and of u itself. The difference keeps its low part."""
-
-    p: Term
-    u: Term
-    bend: Term
-    mean: Term
-
-    def within(self, reach: Term) -> Term:
-        """Whether no u is larger than the reach."""
-        return node("lt", (node("peak", (make("abs", self.u),)), reach))
-
-
-def _tilt(a: Expr, lse: Expr, b: Expr) -> _Tilt:
-    first, second, p = forms.element(a), forms.element(b), forms.share(a, lse)
-    d = node("gap", (second, first))
-    back = sub(d, second)
-    low = sub(sub(second, sub(d, back)), add(first, back))
-    u = add(sub(d, node("sum", (mul(p, d),))), low)
-    u = sub(u, node("sum", (mul(p, u),)))  # the mean was rounded; what is left of it is small
-    return _Tilt(p, u, node("sum", (mul(p, make("expm1mx", u)),)), node("sum", (mul(p, u),)))
-
-
 def _tilted(a: Expr, lse: Expr, b: Expr, apart: Term) -> Term:
     """The divergence of the softmax of b from that of a, p: of u = b - a less its mean, where that is small.
 
     With A = sum p (exp(u) - 1 - u) and r = sum p u the divergence is log(1 + A + r) - r: A, of second
     order, less (A + r) - log(1 + A + r), of fourth.
     """
-    t = _tilt(a, lse, b)
+    t = tilt(a, lse, b)
     return node("where", (t.within(NEARBY), add(t.bend, make("log1pmx", add(t.bend, t.mean))), apart))
 
 
@@ -391,7 +395,7 @@ def _tilted_difference(a: tuple[Expr, Expr], b: tuple[Expr, Expr], apart: Term) 
         return apart
     if any(n.op == "log" and n.sort == "row" for n in x.walk(a[0], b[0])):
         return apart  # of a weight that may be 0: such rows have no difference
-    t = _tilt(a[0], a[1], b[0])
+    t = tilt(a[0], a[1], b[0])
     near = mul(t.p, make("expm1", sub(t.u, make("log1p", add(t.bend, t.mean)))))
     return node("where", (t.within(HALF), near, apart))
 
@@ -595,12 +599,18 @@ RULES: Sequence[RowRule] = (
             r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
     RowRule("centre", "", "measured from its mean, the mean of what is left is small: its rounding no longer matters",
             r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
+    RowRule("centre-part", "", "what the softmax multiplies is measured from its mean, apart from the rest",
+            r"q_k + p_k (a_k - \textstyle\sum_j p_j a_j + r) = p_k (a_k - \sum_j p_j a_j) + (q_k + p_k r)",
+            centre_part),
     RowRule("unit-share", "", "the shares sum to one: what each lacks is added up, instead of taken from the whole",
             r"1 - \textstyle\sum_k p_k g_k = \sum_k p_k (1 - g_k)", unit_share),
     RowRule("nested", "", "what the one sum holds beyond the other is added up by itself",
             r"\log \textstyle\sum_j e^{b_j} - \log \sum_j w_j e^{b_j} = "
             r"\log(1 + \sum_j (1 - w_j) e^{b_j} / \sum_j w_j e^{b_j})",
             nested),
+    RowRule("symmetric", "", "the two differences in a term have one sign; near equality both are those of the rows",
+            r"\textstyle\sum_k (p_k - q_k)(a_k - b_k) = \sum_k p_k v_k (e^{v_k} - 1), \quad v_k = \log(q_k / p_k)",
+            symmetric),
     RowRule("bregman", "both sum to one", "adding q - w, whose sum is zero, makes every term non-negative",
             r"\textstyle\sum_k (q_k - w_k) = 0 \text{ makes every term} \ge 0", bregman),
     RowRule("log-ratio", "", "two logarithms that may cancel are one logarithm of a ratio, unless the share underflows",
