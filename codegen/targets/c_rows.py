@@ -21,7 +21,7 @@ from lossmith.codegen.targets.c_printing import (
     leaf_printer,
     printed,
 )
-from lossmith.derivations.terms import Term, const, is_const, node, replace, var, walk
+from lossmith.derivations.terms import Term, add, const, is_const, node, rebuild, replace, var, walk
 
 LOWERED = {FLOAT: " * 0x1p-64f", DOUBLE: " * 0x1p-64", PAIR: ""}  # exponentials are summed 2^64 times as large
 WIDER = {FLOAT: DOUBLE, DOUBLE: DOUBLE, PAIR: PAIR}  # what is known of a row is computed in
@@ -44,6 +44,8 @@ class RowWriter:
             self.known += [s.name for s in stage.slots] + [c.name for c in stage.captures]
             self.known += [let.name for let in stage.after]
         self.known += [let.name for let in kernel.finish.lets]
+        self.inverses = self._inverses()
+        self.known += self.inverses.values()
         self.kept = self._kept()
 
     def _kept(self) -> dict[Term, str]:
@@ -57,6 +59,24 @@ class RowWriter:
                 if decay in reads and len(found) < len(self.class_outputs):
                     found[decay] = f"decay_of_{family.name}"
         return found
+
+    def _inverses(self) -> dict[str, str]:
+        """What of a row each class divides by, where it is one plus a sum of exponentials: its inverse, which
+        neither overflows nor vanishes, is computed once for the row, and rounded as it would be itself."""
+        rests = {f"{f.name}_rest" for stage in self.kernel.stages for f in stage.families}
+        lets = [*(let for stage in self.kernel.stages for let in stage.after), *self.kernel.finish.lets]
+        safe = [let.name for let in lets if let.term in {add(const(1), var(r)) for r in rests}]
+        read = walk(*(let.term for let in self.kernel.epilogue.lets),
+                    *(self.kernel.epilogue.outputs[name] for name in self.class_outputs))
+        divisors = {t.args[1] for t in read if t.op == "div"}
+        return {name: f"{name}_inverse" for name in safe if var(name) in divisors}
+
+    def _multiplied(self, term: Term) -> Term:
+        """Division by what has an inverse as a product: a division takes as long as an exponential."""
+        args = tuple(map(self._multiplied, term.args))
+        if term.op == "div" and args[1].op == "var" and args[1].value in self.inverses:
+            return node("mul", (args[0], var(self.inverses[str(args[1].value)])))
+        return rebuild(term, args)
 
     # ---- terms
 
@@ -110,7 +130,8 @@ class RowWriter:
             functions.append(self._epilogue(a))
         kind, lanes = WIDER[a].type, f"[{a.lanes}]"
         members = [f"int32_t {identifier(y)}{lanes};" for y in self.inputs["label"]]
-        members += [f"{kind} {identifier(name)}{lanes};" for name in self.known]
+        unused = () if a is FLOAT else tuple(self.inverses.values())
+        members += [f"{kind} {identifier(name)}{lanes};" for name in self.known if name not in unused]
         sums = [m for stage in self.kernel.stages for m in self._members(stage, a)]
         sound = "double" if a is PAIR else a.type  # 1, or NaN where a label is out of range
         return {"known": f"struct known_{self.entry}{a.suffix}", "sums": f"struct sums_{self.entry}{a.suffix}",
@@ -326,16 +347,21 @@ class RowWriter:
         for let in finish.lets:
             lines.append(f"const {wide.type} {identifier(let.name)} = {self._text(let.term, wide)};")
             lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
+        lines += [f"known->{identifier(inverse)}[place] = 1.0 / known->{identifier(name)}[place];"
+                  for name, inverse in self.inverses.items() if a is FLOAT]
         lines += [f"*end{n} = {self._text(finish.outputs[key], wide)};" for n, key in enumerate(self.row_outputs)]
         terms = [*(let.term for let in finish.lets), *finish.outputs.values()]
         takes = [*self._takes(a, "known"), *(f"{wide.type}* end{n}" for n in range(len(self.row_outputs)))]
         return self._late("finish", a, takes, lines, terms, {let.name for let in finish.lets})
 
     def _epilogue(self, a: Arithmetic) -> dict[str, Any]:
-        epilogue = self.kernel.epilogue
-        lines = [f"const {a.type} {identifier(let.name)} = {self._text(let.term, a)};" for let in epilogue.lets]
-        lines += [f"*out{n} = {self._text(epilogue.outputs[key], a)};" for n, key in enumerate(self.class_outputs)]
-        terms = [*(let.term for let in epilogue.lets), *(epilogue.outputs[key] for key in self.class_outputs)]
+        lets = [(let.name, let.term) for let in self.kernel.epilogue.lets]
+        results = [self.kernel.epilogue.outputs[key] for key in self.class_outputs]
+        if a is FLOAT:  # in float64 a product would be off by more than the division
+            lets, results = [(n, self._multiplied(t)) for n, t in lets], [self._multiplied(t) for t in results]
+        lines = [f"const {a.type} {identifier(name)} = {self._text(term, a)};" for name, term in lets]
+        lines += [f"*out{n} = {self._text(term, a)};" for n, term in enumerate(results)]
+        terms = [*(term for _, term in lets), *results]
         outs = [f"{a.type}* out{n}" for n in range(len(self.class_outputs))]
         takes = [*self._takes(a, "rows", "kept", "known"), *outs]
         return self._function("epilogue", a, takes, lines, terms)
