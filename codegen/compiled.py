@@ -86,7 +86,12 @@ def cache_folder() -> Path:
 def _temporary() -> Path:
     """A folder of this process, taken away when it ends; a forked child, which shares it, leaves it alone."""
     folder, owner = Path(tempfile.mkdtemp(prefix="lossmith-")), os.getpid()
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+
+    @atexit.register
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
     return folder
 
 

@@ -132,8 +132,8 @@ def vanishings(source: Term, arguments: Sequence[Argument],
         one = _vanishing(source, z, w, sample)
         if one is not None:
             found.append(one)
-    for z in used if allowed is not None and not found else ():
-        for at in stationary(source, z, allowed):
+    for z in used if not found else ():
+        for at in stationary(source, z, allowed) if allowed is not None else ():
             one = _vanishing(source, z, at, sample)
             if one is not None and one.order == 2:
                 found.append(one)

@@ -164,8 +164,8 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         other, fresh = _among(search, fresh, edges, given)
         answer = min(answer, other, key=lambda a: _loss(a, fresh))
     answer = _holding(search, answer, fresh)
-    if float(fresh.ulps(answer.term).max(initial=0.0)) > STABLE and (other := _without_excuse(search, fresh)):
-        answer = min(answer, other, key=lambda a: _loss(a, fresh))
+    if float(fresh.ulps(answer.term).max(initial=0.0)) > STABLE and (plain := _without_excuse(search, fresh)):
+        answer = min(answer, plain, key=lambda a: _loss(a, fresh))
     return beside_roots(answer, fresh), fresh
 
 
