@@ -74,7 +74,7 @@ def _done(t: Term, args: list[Pair], classes: int) -> Pair:
     if t.op in REDUCTIONS:
         return REDUCTIONS[t.op](args[0], classes)
     if t.op == "at":
-        return running_rows.taken(*args, classes)
+        return running_rows.taken(args[0], args[1], classes)
     if t.op == "precise":  # its digits are more than are needed here: the bound says where they are not
         return compute(t, args, RULES, _constant, lambda: (np.array([np.pi]), np.array([2 * HALF])))  # type: ignore[no-any-return]
     return RULES[t.op](*args)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from lossmith.audit import subject
-from lossmith.audit.condition import row_conditions
-from lossmith.derivations.ulp import FORMATS
+from lossmith.audit.condition import _moved, _row_moved, row_conditions
+from lossmith.derivations.ulp import FORMATS, ulp_of
 
 P = [0.5, 0.25, 0.25]
 UNIT = "kl_divergence_from_logits"
@@ -30,3 +31,15 @@ def test_a_root_that_truth_touches_is_excused_by_what_inputs_do_and_not_otherwis
     near = np.log(P) * 1.00001 + 3.0
     assert condition(near) > 2.0**12
     assert condition(near, free=()) == 1.0
+
+
+def test_a_row_is_moved_exactly_be_it_in_floats_or_fractions() -> None:
+    values = np.array([1.0, -3.5, 2.0**-149, 0.0, math.inf, 3.0e38, 1e-30])
+    for name in ("float32", "float64"):
+        fmt = FORMATS[name]
+        for power in (0, 7, 23):
+            ways = np.array([1.0, -1.0, 1.0, 1.0, 1.0, 0.0, -1.0]) * 2.0**power
+            moved = _row_moved(values, ways, fmt)
+            units = ulp_of(values, fmt)
+            for got, v, w, u in zip(moved, values.tolist(), ways.tolist(), units.tolist(), strict=True):
+                assert got == _moved(v, w, u)
