@@ -63,10 +63,20 @@ def _context(found: Comparison, unit: Unit, command: str) -> dict[str, Any]:
         "sources": [],
         "command": command,
         "circumstances": list(versions()),
-        "not_run": missing,
+        "not_run": [*missing, *_beside(found)],
         "curves_json": in_script([c.to_json() | {"bound": None} for c in chosen]),
         "reports_json": json.dumps(finite(found.to_json()), indent=1),
     }
+
+
+def _beside(found: Comparison) -> list[str]:
+    """What the curves of more than one argument leave out, and where the worst of it stands."""
+    if len(found.arguments) < 2:
+        return []
+    worst = [f"{a.dtype} {name} {m.ulp:.4g} ulp at {m.where}" for a in found.accuracy
+             for name, m in (("before", a.before), ("after", a.after)) if m.ulp]
+    return ["curves for other values of the second argument than those in their titles; the worst points, wherever "
+            f"they are: {'; '.join(worst)}"]
 
 
 def _relation(found: Comparison) -> str:
