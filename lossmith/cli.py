@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 FORMATS = ("text", "latex", "markdown", "html", "json")
-COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "bench", "doctor", "cache", "explain")
+COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "build", "bench", "doctor", "cache", "explain")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_stabilize(commands)
     _add_audit(commands)
+    _add_build(commands)
     _add_bench(commands)
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
     doctor.add_argument("--json", action="store_true", help="print JSON")
@@ -122,6 +123,17 @@ def _add_audit(commands: Commands) -> None:
     add.add_argument("--fix", action="store_true", help="print a stable form of what fails; takes seconds for each")
     add.add_argument("--fail-over", metavar="ULP", type=_ulp,
                      help="exit 1 where the worst error is larger: 4ulp (default: the contract)")
+    add.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_build(commands: Commands) -> None:
+    add = commands.add_parser("build", help="compile the C that the NumPy and PyTorch functions use, ahead of its use")
+    add.add_argument("names", metavar="LOSS", nargs="*", help="of `lossmith list`; default: all")
+    add.add_argument("--dtype", action="append", choices=("float16", "bfloat16", "float32", "float64"),
+                     help="may be repeated; default: float32 and float64")
+    add.add_argument("--tier", action="append", choices=("fast", "accurate"), help="may be repeated; default: fast")
+    add.add_argument("--portable", action="store_true",
+                     help="for every processor of this kind, beside the generated C, for `pip wheel` to carry")
     add.add_argument("--json", action="store_true", help="print JSON")
 
 

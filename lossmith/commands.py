@@ -139,6 +139,13 @@ def run_audit(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def run_build(options: argparse.Namespace) -> int:
+    """C compiled ahead of its use."""
+    from lossmith.build_command import run
+
+    return run(options)
+
+
 def run_bench(options: argparse.Namespace) -> int:
     """Times and errors of ours and of what people use."""
     from lossmith.bench_command import run

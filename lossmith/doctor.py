@@ -45,7 +45,34 @@ def examine() -> list[Check]:
     python = Check("Python", sys.version_info >= (3, 11), platform.python_version(), "everything", True,
                    "install Python 3.11 or newer")
     cores = Check("cores", True, str(os.cpu_count() or 1), "generating in parallel", False)
-    return [python, *(_package(*p) for p in PACKAGES), *(_tool(*t) for t in TOOLS), cores, _cache()]
+    return [python, *(_package(*p) for p in PACKAGES), *(_tool(*t) for t in TOOLS), _compiled(), cores, _cache()]
+
+
+TRIAL = """
+from lossmith.codegen import ahead, compiled, faces
+sources = len(list(ahead.FOLDER.parent.glob("*.c")))
+if faces.backend() == "pure":
+    print("- off: LOSSMITH_BACKEND=pure")
+elif not sources:
+    print("- not generated: lossmith generate --target c")
+elif faces.helpers() is None:
+    print("-", faces.refusals["faces"])
+else:
+    built = len(list(ahead.FOLDER.glob("*.so")))
+    print("+ used by lossmith.generated.np and .pt;", f"{sources} losses, {built} libraries built ahead")
+"""
+
+
+def _compiled() -> Check:
+    """Whether the faces compute in C here, tried in a process of its own: building and loading may go wrong."""
+    try:
+        said = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, text=True, timeout=150, check=False)
+        lines = (said.stdout or said.stderr).strip().splitlines()
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        lines = [str(problem)]
+    line = lines[-1] if lines else "the trial said nothing"
+    return Check("kernels in C", line.startswith("+ "), line.removeprefix("+ ").removeprefix("- "),
+                 "NumPy and PyTorch functions at the speed of C", False)
 
 
 def _cache() -> Check:

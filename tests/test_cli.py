@@ -53,7 +53,7 @@ USAGE = [
     (["generate", "nothing"], "there is no loss 'nothing'"),
     (["generate", "nothing.py"], "there is no file nothing.py"),
     (["generate", "nothing.toml"], "nothing.toml"),
-    (["generate", "--target", "c"], "invalid choice: 'c'"),
+    (["generate", "--target", "rust"], "invalid choice: 'rust'"),
     (["generate", "--jobs", "0"], "'0' is not a number of processes"),
     (["stabilize", "log(1+exp(x)", "--domain", "x=real"], "(E102)"),
     (["stabilize", "log(1+exp(x))", "--domain", "x"], "NAME=DOMAIN"),
