@@ -149,6 +149,8 @@ RULES = family(
     rule("over-reciprocals", "1/(1/a + 1/b)", "min(a, b)/(1 + min(a, b)/max(a, b))", "a > 0, b > 0",
          words="from the smaller, so that no reciprocal overflows",
          because=r"\frac{ab}{a+b} = \frac{l}{1+l/m},\ l=\min(a,b),\ m=\max(a,b)"),
+    rule("over-one-plus-square-by-size", "b/(1 + a**2)", "where(abs(a) < 1e5, b/(1 + a**2), b/a/(a + 1/a))",
+         words="where the square is large, divide by its root twice", because=r"1+a^2=a\,(a+1/a)"),
     rule("over-square", "a/b**2", "(a/b)/b", "b != 0", words="divide twice rather than by a square that may overflow",
          because=r"a/b^2=(a/b)/b"),
     rule("over-power", "a/b**n", "(a/b)/b**[n - 1]", "b != 0, n > 1",
