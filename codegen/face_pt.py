@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -17,8 +16,13 @@ from lossmith.codegen.faces import Library
 # What torch is asked before tensors are taken for memory: each is true, or above its number, where they are more.
 _AMBIENT = ("_are_functorch_transforms_active", "_len_torch_dispatch_stack", "_is_torch_function_mode_enabled",
             "_get_tracing_state")
+BLOCK = 1 << 16  # elements of a block, for each thread: their losses are summed while a cache holds them
 _OPTIONS = ("reduction", "tier", "dim")
 Tensor = Any
+
+
+class _Outside(Exception):  # noqa: N818
+    """A value lies outside its domain: the module says which."""
 
 
 def attach(module: ModuleType, library: Library) -> None:
@@ -68,7 +72,8 @@ class _State:
         self.floats = {torch.float32: ("f32", 4), torch.float64: ("f64", 8), torch.float16: ("f32", 0),
                        torch.bfloat16: ("f32", 0)}
         self.plans: dict[str, _Plan | None] = {}
-        self.function = _differentiable(torch, self)
+        # What torch.autograd.Function.apply does besides is for transforms, which do not come here.
+        self.apply = super(torch.autograd.Function, _differentiable(torch, self)).apply
 
     def plan(self, suffix: str) -> _Plan | None:
         if suffix not in self.plans:
@@ -79,7 +84,10 @@ class _State:
         """Whether torch does more with tensors now than compute: transforms, tracing, forward mode, modes."""
         if self.module.forward_ad._current_level >= 0:
             return True
-        return any(asked() for asked in self.ambient)
+        for asked in self.ambient:  # noqa: SIM110  (a generator takes three times as long)
+            if asked():
+                return True
+        return False
 
     def compute(self, tensors: Sequence[Tensor], options: dict[str, Any]) -> Tensor | None:
         """The loss; None where the module itself must compute it, or say what is wrong."""
@@ -94,14 +102,18 @@ class _State:
         plan = self.plan("f64" if tier == "accurate" else kind[0])
         if plan is None or not plan.fits(tensors, options.get("dim", -1)):
             return None
-        wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        if wanted and any(t.requires_grad for t in tensors[1:]):
+        wanted = first.requires_grad
+        for tensor in tensors[1:]:
+            if tensor.requires_grad:
+                return None  # C has the gradient by the first alone
+        numbers = plan.numbers(first.dtype, options) if plan.twin is not None else ()
+        if numbers is None:
             return None
-        numbers = plan.numbers(first.dtype, options)
-        call = _Call(plan, tensors, reduction, options, numbers) if numbers is not None else None
-        if call is None or not call.sound():
+        call = _Call(plan, tensors, reduction, options, numbers)
+        try:
+            return self.apply(*tensors, call) if wanted and torch.is_grad_enabled() else call.values(False)
+        except _Outside:
             return None
-        return self.function.apply(*tensors, call) if wanted else call.values(False)
 
 
 def _planned(state: _State, suffix: str) -> _Plan | None:
@@ -139,9 +151,24 @@ class _Plan:
         self.loss, self.gradient, self.loss_gradient = functions
         self.outside = faces.helper(helpers, "outside_i64")
         self.scale, self.flow = faces.helper(helpers, f"scale_{suffix}"), faces.helper(helpers, f"flow_{suffix}")
+        self.total, self.size = faces.helper(helpers, f"sum_{suffix}"), 4 if suffix == "f32" else 8
         self.checks = [(state.names.index(name), *rest) for name, *rest in checks]
         kinds = {p.name.removesuffix("_"): p.kind for p in state.library.parameters("loss")}
         self.is_label = [kinds[name] == "label" for name in state.names]
+        self.labels = [n for n, label in enumerate(self.is_label) if label]
+        self.wide = state.per_class
+        self.threads = state.torch.get_num_threads
+        # In C the class outputs of a row kernel may come before or after the others.
+        found = [p.name for p in state.library.parameters("loss_gradient") if p.kind == "output"]
+        self.loss_first = found.index("loss") == 0
+
+    def outputs(self, values: Sequence[int], gradient: Sequence[int]) -> Sequence[int]:
+        """The places of the outputs in the order of C."""
+        return (*values, *gradient) if self.loss_first else (*gradient, *values)
+
+    def strides(self, width: int) -> list[int]:
+        """How many bytes a row of each tensor takes."""
+        return [8 if label else self.size * (width if whole else 1) for whole, label in zip(self.wide, self.is_label)]
 
     def fits(self, tensors: Sequence[Tensor], dim: Any) -> bool:
         """Whether these are contiguous tensors of one type, on the CPU, of shapes that go as they are."""
@@ -185,45 +212,63 @@ class _Call:
         self.tensors = tensors if same else [t if label else t.detach().to(plan.inner)
                                              for t, label in zip(tensors, plan.is_label)]
         shape = tensors[0].shape
-        self.lead: Any
-        self.width: int
-        self.lead, self.width = (shape[:-1], shape[-1]) if plan.state.rows else (shape, 1)
-        self.count = math.prod(self.lead)
-        self.threads = 1 if compiled.forked() else plan.torch.get_num_threads()
+        rows = plan.state.rows
+        self.shape, self.lead, self.width = shape, shape[:-1] if rows else shape, int(shape[-1]) if rows else 1
+        self.count = tensors[0].numel() // self.width
+        self.threads = 1 if compiled.forked() else plan.threads()
+        self.places = [t.data_ptr() for t in self.tensors]
 
-    def sound(self) -> bool:
-        """Whether every value lies in its domain; where one does not, the module says which."""
-        plan, tensors = self.plan, self.tensors
-        for tensor, label in zip(tensors, plan.is_label):
-            if label and plan.outside(tensor.data_ptr(), 0.0, self.width - 1.0, self.count, self.threads):
-                return False
-        return not any(check(tensors[n].data_ptr(), low, high, tensors[n].numel(), self.threads)
-                       for n, check, low, high in plan.checks)
+    def _check(self, places: Sequence[int], count: int) -> None:
+        """Raises _Outside where a value of some rows lies outside its domain."""
+        plan = self.plan
+        for n in plan.labels:
+            if plan.outside(places[n], 0.0, self.width - 1.0, count, self.threads):
+                raise _Outside
+        for n, check, low, high in plan.checks:
+            if check(places[n], low, high, count * self.width if plan.wide[n] else count, self.threads):
+                raise _Outside
 
-    def _run(self, function: Any, *outputs: Tensor) -> None:
-        sizes = (self.count, self.width) if self.plan.state.rows else (self.count,)
-        if function(*[t.data_ptr() for t in self.tensors], *self.numbers, *[o.data_ptr() for o in outputs], *sizes,
-                    self.threads):
+    def _run(self, function: Any, places: Sequence[int], count: int, *outputs: int) -> None:
+        sizes = (count, self.width) if self.plan.state.rows else (count,)
+        if function(*places, *self.numbers, *outputs, *sizes, self.threads):
             raise ValueError(f"rows of {self.width} classes are too long")
 
     def values(self, both: bool) -> Any:
-        """The loss, reduced; with `both` also its gradient by the first tensor, which is not."""
-        plan = self.plan
-        values = plan.torch.empty(self.lead, dtype=plan.inner)
-        if both:
-            gradient = plan.torch.empty(self.tensors[0].shape, dtype=plan.inner)
-            self._run(plan.loss_gradient, values, gradient)
+        """The loss, reduced; with `both` also its gradient by the first tensor, which is not. Raises _Outside."""
+        plan, places, count = self.plan, self.places, self.count
+        gradient = plan.torch.empty(self.shape, dtype=plan.inner) if both else None
+        function = plan.loss_gradient if both else plan.loss
+        start = () if gradient is None else (gradient.data_ptr(),)
+        if self.reduction == "none":
+            values = plan.torch.empty(self.lead, dtype=plan.inner)
+            self._check(places, count)
+            self._run(function, places, count, *plan.outputs((values.data_ptr(),), start))
         else:
-            self._run(plan.loss, values)
-        if self.reduction != "none":
-            values = values.mean() if self.reduction == "mean" else values.sum()
+            total = self._total(function, start)
+            values = plan.torch.scalar_tensor(total / count if self.reduction == "mean" else total, dtype=plan.inner)
         values = values if self.dtype is plan.inner else values.to(self.dtype)
         return (values, gradient) if both else values
 
+    def _total(self, function: Any, gradient: Sequence[int]) -> float:
+        """The sum of the losses, block by block; where the gradient is wanted, it is written from its place on."""
+        plan, total = self.plan, 0.0
+        step = min(self.count, max(1, BLOCK * self.threads // self.width))
+        kept = plan.torch.empty(step, dtype=plan.inner)
+        held = kept.data_ptr()
+        for first in range(0, self.count, step):
+            count = min(step, self.count - first)
+            places = [p + first * bytes_ for p, bytes_ in zip(self.places, plan.strides(self.width))] if first \
+                else self.places
+            to = [g + first * self.width * plan.size for g in gradient]
+            self._check(places, count)
+            self._run(function, places, count, *plan.outputs((held,), to))
+            total += plan.total(held, count)
+        return total
+
     def slope(self) -> Tensor:
         """The gradient anew, for a second backward pass."""
-        gradient = self.plan.torch.empty(self.tensors[0].shape, dtype=self.plan.inner)
-        self._run(self.plan.gradient, gradient)
+        gradient = self.plan.torch.empty(self.shape, dtype=self.plan.inner)
+        self._run(self.plan.gradient, self.places, self.count, gradient.data_ptr())
         return gradient
 
     def onward(self, gradient: Tensor, upstream: Tensor) -> Tensor:
