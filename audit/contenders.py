@@ -54,6 +54,23 @@ def _pt(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Ca
     return _differentiated(lambda *t: function(*t, reduction="none", tier=setting.tier), workload, arrays, setting)
 
 
+def _np_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    compiled = importlib.import_module("lossmith.codegen.compiled")
+    made = by_hand.faced("np", workload.unit, setting.dtype, setting.tier)
+    function, data = getattr(made, setting.entry), list(arrays.values())
+
+    def call() -> Any:
+        compiled.limit_threads(setting.threads)
+        return function(*data, tier=setting.tier)
+
+    return call
+
+
+def _pt_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    function = getattr(by_hand.faced("pt", workload.unit, setting.dtype, "fast"), workload.unit.name)
+    return _differentiated(lambda *t: function(*t, reduction="none", tier=setting.tier), workload, arrays, setting)
+
+
 def _c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
     from lossmith.audit.host import SUFFIX
 
@@ -178,8 +195,8 @@ def _sklearn(workload: Workload, arrays: Mapping[str, Array], setting: Setting) 
 
 # Ours first; then the peers, from the most used.
 CONTENDERS: Mapping[str, Prepare] = {
-    "np": _np, "pt": _pt, "c": _c,
+    "np": _np, "pt": _pt, "c": _c, "np in C": _np_in_c, "pt in C": _pt_in_c,
     "torch": _torch, "torch.compile": _torch_compile, "jax": _jax, "numpy by hand": _hand, "numba": _numba,
     "numexpr": _numexpr, "scipy": _scipy, "sklearn": _sklearn,
 }
-OURS = frozenset({"np", "pt", "c"})
+OURS = frozenset({"np", "pt", "c", "np in C", "pt in C"})

@@ -6,6 +6,7 @@ import ast
 import importlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from lossmith.audit import peers
 from lossmith.audit.adapters import Unavailable, torch_module
 from lossmith.audit.workloads import Workload, Written
+from lossmith.codegen import faces
 from lossmith.derivations.loss import Unit
 
 Function = Callable[..., Any]
@@ -32,15 +34,33 @@ def texts(target: str, unit: Unit) -> dict[str, str]:
 
 @cache
 def module(target: str, unit: Unit) -> ModuleType:
-    """The module of a unit: the generated one of the catalogue, else printed now. Raises Unavailable."""
+    """The module of a unit as it is written: the generated one of the catalogue, else printed now. Raises
+    Unavailable."""
     try:
         if isinstance(unit.formula, str) or unit.references:
-            return importlib.import_module(f"lossmith.generated.{target}.{unit.name}")
+            return faces.pure(target, unit.name)
     except ModuleNotFoundError:
         pass
     made = ModuleType(f"lossmith_bench_{target}_{unit.name}")
     (text,) = texts(target, unit).values()
     exec(compile(text, f"<{target}/{unit.name}>", "exec"), made.__dict__)
+    return made
+
+
+def faced(target: str, unit: Unit, dtype: str, tier: str) -> ModuleType:
+    """The generated module of the catalogue as it is imported, whose functions compute in C. Raises Unavailable."""
+    from lossmith.codegen import compiled
+
+    try:
+        made = importlib.import_module(f"lossmith.generated.{target}.{unit.name}")
+        source = Path(made.__file__ or "").parents[1] / "c" / f"{unit.name}.c"
+        if faces.backend() == "pure" or not source.exists():
+            raise Unavailable("off: LOSSMITH_BACKEND=pure" if source.exists() else f"{source.name} is not generated")
+        compiled.load(source).function(unit.name, "loss_gradient", compiled.SUFFIX[dtype], tier)
+    except (ModuleNotFoundError, KeyError, compiled.CompileError) as problem:
+        raise Unavailable(f"C: {problem}") from None
+    if unit.name in faces.refusals:
+        raise Unavailable(f"C: {faces.refusals[unit.name]}")
     return made
 
 

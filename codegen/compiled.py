@@ -43,6 +43,7 @@ PARTS = {("f32", "fast"): 1, ("f64", "fast"): 2, ("f16", "fast"): 4, ("bf16", "f
 SUFFIX = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 SECONDS = 120
 _child = False
+_most = 0
 
 
 class CompileError(RuntimeError):
@@ -284,6 +285,18 @@ def obtain(source: Source, dtype: str, tier: str, folder: Path | None = None,
 def forked() -> bool:
     """Whether this is a forked child, in which no second thread may be started."""
     return _child
+
+
+def limit_threads(most: int) -> None:
+    """How many threads the NumPy functions may use in C; 0, as at first: as many as OpenMP offers. PyTorch's use
+    as many as torch does."""
+    global _most
+    _most = most
+
+
+def threads() -> int:
+    """How many threads to ask C for."""
+    return 1 if _child else _most
 
 
 def storage(dtype: str) -> np.dtype[Any]:

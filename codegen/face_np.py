@@ -66,7 +66,7 @@ def _face(module: ModuleType, library: Library, pure: Callable[..., Any], rows: 
         return plans[key]
 
     quick: dict[Any, dict[Any, Any]] = {kernel: {} for kernel in entries}
-    plain, empty, forked, place = np.ndarray, np.empty, compiled.forked, address
+    plain, empty, crew, place = np.ndarray, np.empty, compiled.threads, address
 
     def mapped(kernel: Any, count: int, inputs: dict[str, Any], parameters: Any, out: Any, tier: str) -> Any:
         if out is None and kernel in quick:
@@ -79,7 +79,7 @@ def _face(module: ModuleType, library: Library, pure: Callable[..., Any], rows: 
                 else:
                     size = first.size
                     if shape and size and first.flags.c_contiguous:
-                        threads = 1 if forked() else 0
+                        threads = crew()
                         places = [place(a) for a in given]
                         for index, check, low, high in call[1]:
                             if check(places[index], low, high, size, threads):
@@ -181,7 +181,7 @@ class _Plan:
         if not shape or not count:
             return None
         places = [address(a) for a in arrays]
-        threads = 1 if compiled.forked() else 0
+        threads = compiled.threads()
         if not self._sound(inputs, dict(zip(inputs, places)) if self.checks else {}, arrays, threads):
             return None
         numbers = self._numbers(parameters) if self.numbers else ()
@@ -210,7 +210,7 @@ class _Plan:
             elif a.dtype != self.dtype or not a.flags.c_contiguous:
                 return None
         places = {name: address(a) for name, a in arrays.items()}
-        threads, count = 1 if compiled.forked() else 0, math.prod(lead)
+        threads, count = compiled.threads(), math.prod(lead)
         if any(self.outside(places[name], 0.0, shape[-1] - 1.0, count, threads) for name in labels) \
                 or not self._sound(arrays, places, tuple(arrays.values()), threads):
             return None

@@ -299,6 +299,28 @@ def test_two_processes_at_once(place: Path, tmp_path: Path) -> None:
     assert all(p.suffix in (".so", ".sha256") for p in (tmp_path / "cache/c").iterdir())
 
 
+FORKED = """
+import os
+import numpy as np
+from lossmith.generated.np import sigmoid_cross_entropy as m
+from lossmith.codegen import faces
+x = np.zeros(300_000, np.float32)
+whole = m.loss(x, x + 0.5)  # with threads, where there are any
+child = os.fork()
+if not child:
+    os._exit(0 if np.array_equal(m.loss(x, x + 0.5), whole) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), faces.refusals)
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not (ROOT / f"generated/c/{UNITS[0]}.c").exists(), reason="the C of the catalogue is not generated")
+def test_a_forked_child_does_not_wait_for_threads_that_it_has_not(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100, check=False,
+                          env={**os.environ, "LOSSMITH_BACKEND": "c", "LOSSMITH_CACHE": str(tmp_path)})
+    assert done.stdout == "0 {}\n", done.stderr
+
+
 def test_pure_leaves_modules_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSMITH_BACKEND", "pure")
     faced = module(place, "np", UNITS[0])
