@@ -73,7 +73,8 @@ class _State:
                        torch.bfloat16: ("f32", 0)}
         self.plans: dict[str, _Plan | None] = {}
         # What torch.autograd.Function.apply does besides is for transforms, which do not come here.
-        self.apply = super(torch.autograd.Function, _differentiable(torch, self)).apply
+        above: Any = super(torch.autograd.Function, _differentiable(torch, self))
+        self.apply = above.apply
 
     def plan(self, suffix: str) -> _Plan | None:
         if suffix not in self.plans:
