@@ -16,7 +16,9 @@ from lossmith.codegen.faces import Library
 # What torch is asked before tensors are taken for memory: each is true, or above its number, where they are more.
 _AMBIENT = ("_are_functorch_transforms_active", "_len_torch_dispatch_stack", "_is_torch_function_mode_enabled",
             "_get_tracing_state")
-BLOCK = 1 << 16  # elements of a block, for each thread: their losses are summed while a cache holds them
+# Elements of a block, for one thread and for each of several, which wait for each other at the end of each block:
+# their losses are summed while a cache holds them.
+BLOCK, SHARE = 1 << 16, 1 << 18
 _OPTIONS = ("reduction", "tier", "dim")
 Tensor = Any
 
@@ -253,7 +255,8 @@ class _Call:
     def _total(self, function: Any, gradient: Sequence[int]) -> float:
         """The sum of the losses, block by block; where the gradient is wanted, it is written from its place on."""
         plan, total = self.plan, 0.0
-        step = min(self.count, max(1, BLOCK * self.threads // self.width))
+        block = BLOCK if self.threads == 1 else SHARE * self.threads
+        step = min(self.count, max(1, block // self.width))
         kept = plan.torch.empty(step, dtype=plan.inner)
         held = kept.data_ptr()
         for first in range(0, self.count, step):

@@ -189,6 +189,26 @@ def test_torch_second_derivatives_transforms_and_the_rest(pair: Any, unit: str) 
 
 
 @needs_compiler
+@pytest.mark.parametrize("unit", UNITS[:2])
+def test_torch_sums_blocks_to_the_same(pair: Any, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    torch = pytest.importorskip("torch")
+    from lossmith.codegen import face_pt
+
+    monkeypatch.setattr(face_pt, "BLOCK", 16)
+    monkeypatch.setattr(face_pt, "SHARE", 16)
+    faced, pure = (getattr(m, unit) for m in pair("pt", unit))
+    x, other = (torch.from_numpy(a) for a in _arguments(unit, "float64"))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    values = [f(t, other) for f, t in ((faced, ours), (pure, theirs))]
+    assert torch.allclose(*values, rtol=1e-14)
+    assert torch.allclose(*(torch.autograd.grad(v, t)[0] for v, t in zip(values, (ours, theirs))), rtol=1e-13)
+    wrong = other.clone()
+    wrong[-1] = 9  # in the last block
+    with pytest.raises(ValueError, match="but holds 9"):
+        faced(ours, wrong)
+
+
+@needs_compiler
 def test_nothing_flows_on_as_nothing(pair: Any) -> None:
     torch = pytest.importorskip("torch")
     faced, _ = (getattr(m, UNITS[0]) for m in pair("pt", UNITS[0]))
