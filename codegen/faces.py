@@ -21,7 +21,7 @@ from typing import Any
 
 VARIABLE = "LOSSMITH_BACKEND"
 BACKENDS = ("auto", "pure", "c")
-HELPERS = Path(__file__).resolve().parents[1] / "templates" / "c" / "face.j2"
+HELPERS = Path(__file__).resolve().parents[1] / "templates" / "face" / "face.j2"
 _FORMULA = re.compile(r"^(?://|#) formula ([0-9a-f]+) ", re.MULTILINE)
 _building = threading.Lock()
 # Why something is not computed in C: a unit's name, or that of the faces' own library, to a line.

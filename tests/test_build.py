@@ -81,7 +81,7 @@ def test_a_wheel_carries_what_was_built(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tree / name, ignore=skip)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
-    for name, path in ((UNIT, tree / f"generated/c/{UNIT}.c"), ("face", tree / "templates/c/face.j2")):
+    for name, path in ((UNIT, tree / f"generated/c/{UNIT}.c"), ("face", tree / "templates/face/face.j2")):
         source = compiled.Source.of(path) if name == UNIT else compiled.Source("face", path.read_bytes(), b"")
         ahead.build(source, "f32", "fast", tree / "generated/c/built")
     script = ("import sys; from setuptools import build_meta as b; "
