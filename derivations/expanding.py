@@ -78,9 +78,9 @@ def _path(first: Move, expansion: Expansion, moves: Sequence[Move]) -> tuple[Mov
 
 def beside_roots(answer: Answer, known: Judge) -> Answer:
     """The answer with polynomials near the roots of a formula of one argument, where it loses digits there."""
-    names = tuple(f.name for f in known.fmts)
+    widest = max(known.fmts, key=lambda f: f.precision)  # one polynomial for all formats
     found: dict[Root, list[Expansion]] = {}
-    for root, expansion in root_expansions(known.definition, known.arguments, names):
+    for root, expansion in root_expansions(known.definition, known.arguments, (widest.name,)):
         found.setdefault(root, []).append(expansion)
     for several in found.values():
         answer = min((_beside(answer, known, e) for e in several), key=lambda a: _lost(a, known), default=answer)
