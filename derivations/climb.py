@@ -30,6 +30,7 @@ HALVINGS = 64
 CORNERED = 3  # at most so many arguments have corners
 BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
 AT_BALANCES = 48  # points there at which truth is asked
+DISPUTED, AT_ODDS = 6000, 16.0  # points at which an answer is compared with the definition; ulp that matter there
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
 
 
@@ -43,6 +44,24 @@ def climbed(answer: Answer, rivals: Sequence[Term], known: Judge, given: Sequenc
         if part is not None and part.count:
             found = part if found is None else found.joined(part)
     return found if found is not None else known.select(np.zeros(known.count, dtype=bool))
+
+
+def disputed(term: Term, other: Term, known: Judge, given: Sequence[Term]) -> Judge:
+    """Points of every format at which two forms part the most, of many that are drawn, with their truth."""
+    found = known.select(np.zeros(known.count, dtype=bool))
+    for fmt in known.fmts:
+        arguments = [a for a in known.arguments if a.name in known.env]
+        drawn = points.scalar_points(arguments, DISPUTED, 97, fmt, constants(known.definition), given=given)
+        corners = satisfying(_inside(_corners(arguments, fmt), arguments), given)
+        for columns in (drawn, corners):
+            if _length(columns):
+                one, two = (np.broadcast_to(Evaluator(columns, fmt)(t), (_length(columns),)) for t in (term, other))
+                doubt = np.where(np.isnan(one) != np.isnan(two), np.inf, np.nan_to_num(apart(one, two, fmt)))
+                rows = np.nonzero(doubt > AT_ODDS)[0]
+                rows = _spread(rows[np.argsort(-doubt[rows], kind="stable")], ASKED)
+                part = known.at({n: c[np.sort(rows)] for n, c in columns.items()}, fmt) if len(rows) else None
+                found = found.joined(part) if part is not None and part.count else found
+    return found
 
 
 def _suspects(term: Term, rivals: Sequence[Term], known: Judge, arguments: Sequence[Argument], fmt: Format,

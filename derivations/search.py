@@ -16,7 +16,7 @@ from lossmith.derivations import balls, points, prove, relations
 from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
 from lossmith.derivations.beam import Budget, Search, hold
-from lossmith.derivations.climb import climbed
+from lossmith.derivations.climb import climbed, disputed
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.expanding import beside_roots
@@ -38,6 +38,7 @@ INFINITE = 16  # one point in so many may have an infinite value
 CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
+RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has right
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
 SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
 UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fresh points is taken
@@ -79,9 +80,12 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     answer, fresh = _searched(search, fresh, edges, given)
     # Where it does harm is often a small place, which other points find.
     other = _some(draw.points(FRESH, 4))
+    if answer is not root:
+        other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
     if answer is not root and (harmed := _harmed(answer, root, other, search)):
         search.extend(other.select(harmed))
         answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
+        other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
     if answer is not root and (_worse(answer, root, fresh, target) or _worse(answer, root, other, target)):
         answer = root
     answer = _defined(answer, (sight, fresh, edges))
@@ -264,7 +268,7 @@ def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
     if not fresh.count:
         return False
     after, before = fresh.ulps(answer.term), fresh.ulps(root.term)
-    lost = np.isinf(after) & (before <= target)
+    lost = np.nonzero((after > RUINED) & (before <= target))[0]
     for k in range(len(fresh.fmts)):
         rows = np.nonzero(fresh.kind == k)[0]
         worst = int(rows[np.argmax(after[rows])]) if len(rows) else -1
@@ -274,7 +278,8 @@ def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
         harm = _unexcused(fresh, rows, after, before)
         if harm > STABLE and harm > 2 * _unexcused(fresh, rows, before, after):
             return True
-    return bool(lost.any())
+    worst_first = lost[np.argsort(-after[lost], kind="stable")][:BESIDE].tolist()
+    return any(after[i] > STABLE * fresh.excused(i) for i in worst_first)
 
 
 def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: Doubles) -> float:
