@@ -12,9 +12,14 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Doubles = npt.NDArray[np.float64]
+    Truths = npt.NDArray[np.bool_]
 
 INFINITY = float("inf")
 Bound = Fraction | float
@@ -65,13 +70,16 @@ class Domain:
         )
 
 
-def inside(domain: Domain, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def inside(domain: Domain, values: Doubles) -> Truths:
     """Which of the numbers are finite and in the domain: a mask of the array's shape."""
+    import numpy  # where domains are only read, NumPy is not loaded
+
     if domain.values:
-        return np.asarray(np.isin(values, [float(v) for v in domain.values if Fraction(float(v)) == v]), dtype=bool)
+        exact = [float(v) for v in domain.values if Fraction(float(v)) == v]
+        return numpy.asarray(numpy.isin(values, exact), dtype=bool)
     low, high = _ends(domain)
-    held = np.isfinite(values) & (values >= low) & (values <= high)
-    return np.asarray(held & (values != 0) if domain.nonzero else held, dtype=bool)
+    held = numpy.isfinite(values) & (values >= low) & (values <= high)
+    return numpy.asarray(held & (values != 0) if domain.nonzero else held, dtype=bool)
 
 
 @cache

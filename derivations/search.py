@@ -35,10 +35,12 @@ HOLDING = 3  # how often another form is taken where the answer fails after all
 REPAIRS = 3  # how often points at which the answer fails are added, and the search goes on
 RECOGNIZED, NEAR = 200, 40.0  # points at which the condition of a recognition must hold, and how large they are
 INFINITE = 16  # one point in so many may have an infinite value
+CORNERED = 3  # arguments that have corners at infinity
 CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has right
+RESCUED = 64  # so many values that the definition loses must an answer have right for one that it loses itself
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
 SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
 UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fresh points is taken
@@ -66,7 +68,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     if not any(True for _ in leaves(definition)) or not sight.count:
         return _as_given(definition, arguments, order, sight)
     sight, fresh = _some(sight), _some(draw.points(FRESH, 2, faint=True))
-    edges = draw.points(FRESH // 4, 3, infinite=True)
+    edges = _with_corners(draw.points(FRESH // 4, 3, infinite=True))
     search = Search(definition, sight, arguments, budget, target)
     search.admit(definition, ())
     root = finished(search, next(iter(search.pool.values())))
@@ -154,8 +156,10 @@ def _plainly_good(root: Answer, sight: Judge, fresh: Judge, edges: Judge, target
 
 def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term]) -> tuple[Answer, Judge]:
     """The answer that holds on the fresh points too, and on those that were looked for because of it."""
+    drawn = fresh
     search.run()
     answer, rivals = choose(search, fresh, edges)
+    seen = [answer]
     for attempt in range(REPAIRS):
         fresh = fresh.joined(_some(climbed(answer, rivals, fresh, given, attempt)))
         failed = _failures(answer, fresh, search.target)
@@ -164,13 +168,35 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         search.extend(fresh.select(failed))
         search.run()
         answer, rivals = choose(search, fresh, edges)
+        seen.append(answer)
+
+    def better(one: Answer, other: Answer) -> Answer:
+        if _faults(other, edges, search.target) > _faults(one, edges, search.target):
+            return one
+        return min(one, other, key=lambda a: _loss(a, fresh))
+
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
         other, fresh = _among(search, fresh, edges, given)
-        answer = min(answer, other, key=lambda a: _loss(a, fresh))
-    answer = _holding(search, answer, fresh)
+        answer = better(answer, other)
+    holding = _holding(search, answer, fresh)
+    if _faults(holding, edges, search.target) <= _faults(answer, edges, search.target):
+        answer = holding
     if float(fresh.ulps(answer.term).max(initial=0.0)) > STABLE and (plain := _without_excuse(search, fresh)):
-        answer = min(answer, plain, key=lambda a: _loss(a, fresh))
+        answer = better(answer, plain)
+    # Points that were sought until something failed say little of all others: those that were drawn do.
+    if _failures(answer, fresh, search.target):
+        answer = min([answer, *seen], key=lambda a: (_ruined(a, drawn), a is not answer))
     return beside_roots(answer, fresh), fresh
+
+
+def _faults(answer: Answer, edges: Judge, target: float) -> int:
+    """At how many of the points at infinity an answer is wrong."""
+    return int((edges.ulps(answer.term) > 64 * target).sum()) if edges.count else 0
+
+
+def _ruined(answer: Answer, drawn: Judge) -> int:
+    """At how many drawn points nothing is left of the value."""
+    return int((drawn.ulps(answer.term) > RUINED).sum())
 
 
 def _without_excuse(search: Search, fresh: Judge) -> Answer | None:
@@ -252,12 +278,23 @@ def _defined(answer: Answer, tried: Sequence[Judge]) -> Answer:
     return dataclasses.replace(answer, moves=answer.moves[:-1], term=plain)
 
 
-def _corners(arguments: Sequence[Argument]) -> dict[str, Doubles]:
-    """Every choice of 0, 1 and the finite ends of the domains, as far as the domains hold them."""
+def _with_corners(edges: Judge) -> Judge:
+    """Points at infinity, and the corners of the domains that lie there."""
+    chosen = [a for a in edges.arguments if a.name in edges.env]
+    if len(chosen) > CORNERED:
+        return edges
+    columns = _corners(chosen, infinite=True)
+    wild = np.any([np.isinf(c) for c in columns.values()], axis=0)
+    more = edges.at({n: c[wild] for n, c in columns.items()}, edges.fmts[-1]) if wild.any() else edges
+    return edges.joined(more.without(edges)) if wild.any() else edges
+
+
+def _corners(arguments: Sequence[Argument], infinite: bool = False) -> dict[str, Doubles]:
+    """Every choice of 0, 1 and the ends of the domains, as far as the domains hold them; infinite ones if asked for."""
     found = []
     for a in arguments:
         ends = {float(v) for v in (0, 1, a.domain.low, a.domain.high)}
-        found.append(np.array(sorted(v for v in ends if np.isfinite(v) and a.domain.holds(v)) or [1.0]))
+        found.append(np.array(sorted(v for v in ends if (infinite or np.isfinite(v)) and a.domain.holds(v)) or [1.0]))
     grids = np.meshgrid(*found, indexing="ij")
     return {a.name: np.asarray(g, dtype=np.float64).reshape(-1) for a, g in zip(arguments, grids, strict=True)}
 
@@ -279,7 +316,8 @@ def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
         if harm > STABLE and harm > 2 * _unexcused(fresh, rows, before, after):
             return True
     worst_first = lost[np.argsort(-after[lost], kind="stable")][:BESIDE].tolist()
-    return any(after[i] > STABLE * fresh.excused(i) for i in worst_first)
+    gained = int(((before > RUINED) & (after <= STABLE)).sum())
+    return sum(float(after[i]) > STABLE * fresh.excused(i) for i in worst_first) > gained // RESCUED
 
 
 def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: Doubles) -> float:

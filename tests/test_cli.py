@@ -65,7 +65,7 @@ USAGE = [
     (["stabilize", "log(x - y)", "--domain", "x=real", "--domain", "y=real", "--where", "x > w"], "(E105)"),
     (["stabilize", "log(x - y)", "--domain", "x=real", "--domain", "y=real", "--where", "x == y"], "(E114)"),
     (["stabilize", "log(x)", "--domain", "x=real", "--dtype", "float8"], "invalid choice: 'float8'"),
-    (["audit", "sigmoid"], "there is no loss 'sigmoid'"),
+    (["audit", "sigmoidal"], "there is no loss 'sigmoidal'"),
     (["audit", "sigmoid_cross_entropy", "--fail-over", "much"], "such as 4ulp"),
     (["explain", "E999"], "there is no error code"),
 ]

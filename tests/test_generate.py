@@ -42,8 +42,8 @@ def test_the_whole_catalogue_is_the_same_under_any_hash_seed_and_locale(command:
 
 
 def test_unknown_targets_are_refused_before_any_work() -> None:
-    with pytest.raises(GenerateError, match="there is no target 'c'"):
-        generate(["mean_squared_error"], targets=["c"])
+    with pytest.raises(GenerateError, match="there is no target 'fortran'"):
+        generate(["mean_squared_error"], targets=["fortran"])
 
 
 def test_two_units_cannot_write_one_file_differently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

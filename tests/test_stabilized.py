@@ -40,7 +40,7 @@ def test_a_derivative_is_computed_in_its_own_right() -> None:
 
 def test_what_cannot_be_compiled_is_one_line() -> None:
     found = lm.stabilize("log(1 + exp(x))", {"x": "real"})
-    for options, said in (({"target": "c"}, "no way to compile for 'c'"), ({"dtype": "float23"}, "'float32'"),
+    for options, said in (({"target": "rust"}, "no way to compile for 'rust'"), ({"dtype": "float23"}, "'float32'"),
                           ({"tier": "slow"}, "fast, accurate")):
         with pytest.raises(ValueError, match=said):
             found.compile(**options)
