@@ -362,7 +362,8 @@ def _about(search: Search, integral: Integral) -> Judge:
         for i, env in enumerate(_places(v.source, search.arguments, EDGES)):
             base = _value(v.at, env)
             far = SIDES[i % len(SIDES)] * _value(scale, {**env, name: base})
-            rows += [{**env, name: z} for z in (base + far, base - far) if math.isfinite(z)]
+            others = search.judge.point(i % search.judge.count)  # of arguments that the source does not have
+            rows += [{**others, **env, name: z} for z in (base + far, base - far) if math.isfinite(z)]
         columns = {n: round_array(np.array([r[n] for r in rows]), fmt) for n in search.judge.env}
         keep = np.array([domain.holds(z) for z in columns[name].tolist()], dtype=bool)
         out = out.joined(search.judge.at({n: c[keep] for n, c in columns.items()}, fmt))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import lossmith as lm
 import pytest
 from lossmith.derivations import gauss, integrals, parser
 from lossmith.derivations.derivation import Evidence
@@ -71,3 +72,8 @@ def test_a_wrong_integral_is_refused() -> None:
     wrong = replace(found.beside(found.source), {found.term: mul(const(Fraction(10**12 + 1, 10**12)), found.term)})
     with pytest.raises(ArithmeticError):
         integrals.evidence(found.source, wrong, list(REALS.values()))
+
+
+def test_an_argument_that_stands_in_a_relation_only_is_no_obstacle():
+    found = lm.stabilize("(1 - (tanh(x) - z)**2)**2", {"x": "[-1,1]", "y": "[0,1]", "z": "[0,inf)"}, where=["y >= x"])
+    assert found.form.verdict in ("stable", "improved", "unchanged")
