@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import lossmith as lm
 import pytest
 from lossmith.derivations import gauss, integrals, parser
 from lossmith.derivations.derivation import Evidence
 from lossmith.derivations.moves import is_choice
 from lossmith.derivations.terms import Term, const, make, mul, replace, var
+
+import lossmith as lm
 
 KL = "sigmoid(a)*(log(sigmoid(a)) - log(sigmoid(b))) + (1 - sigmoid(a))*(log(1 - sigmoid(a)) - log(1 - sigmoid(b)))"
 REALS = parser.arguments({"a": "real", "b": "real"})
