@@ -77,4 +77,4 @@ def test_a_wrong_integral_is_refused() -> None:
 
 def test_an_argument_that_stands_in_a_relation_only_is_no_obstacle():
     found = lm.stabilize("(1 - (tanh(x) - z)**2)**2", {"x": "[-1,1]", "y": "[0,1]", "z": "[0,inf)"}, where=["y >= x"])
-    assert found.form.verdict in ("stable", "improved", "unchanged")
+    assert found.form.verdict == "stable", found.form.remaining
