@@ -38,13 +38,15 @@ def demo(_: list[str]) -> int:
     install("")
     lossmith = str(BIN / "lossmith")
     dtypes = ("--dtype", "float16", "--dtype", "float32", "--dtype", "float64")
-    return (
+    failed = (
         step("Derive every loss, write its kernels, and say which differ from those that stand", lossmith, "generate")
         or step("Check one as every commit checks all", lossmith, "generate", "--check", "sigmoid_cross_entropy")
         or step("One derivation", lossmith, "derive", "sigmoid_cross_entropy")
         or step("Its gradient", lossmith, "derive", "sigmoid_cross_entropy", "--of", "gradient")
-        or step("How accurate the kernels are", lossmith, "audit", "sigmoid_cross_entropy", "--target", "np", *dtypes)
     )
+    if not failed:  # a measurement: what it finds beyond the bound is printed, and is no failure of these steps
+        step("How accurate the kernels are", lossmith, "audit", "sigmoid_cross_entropy", "--target", "np", *dtypes)
+    return failed
 
 
 def test(arguments: list[str]) -> int:
