@@ -77,17 +77,12 @@ def _face(module: ModuleType, library: Library, pure: Callable[..., Any], rows: 
                     if type(a) is not plain or a.dtype is not dtype or a.shape != shape or not a.flags.c_contiguous:
                         break
                 else:
-                    size = first.size
-                    if shape and size and first.flags.c_contiguous:
-                        threads = crew()
-                        places = [place(a) for a in given]
-                        for index, check, low, high in call[1]:
-                            if check(places[index], low, high, size, threads):
-                                break
-                        else:
-                            outs = [empty(shape, dtype) for _ in range(count)]
-                            if not call[0](*places, *[place(o) for o in outs], size, threads):
-                                return outs[0] if count == 1 else tuple(outs)
+                    if shape and first.size and first.flags.c_contiguous:
+                        face, plan, no_inputs, no_output = call
+                        outs = [empty(shape, dtype) for _ in range(count)]
+                        if not face(plan, *[place(a) for a in given], *no_inputs, *[place(o) for o in outs],
+                                    *no_output, 0, first.size, 1, 0, crew()):
+                            return outs[0] if count == 1 else tuple(outs)
         return mapped_any(kernel, count, inputs, parameters, out, tier)
 
     def mapped_any(kernel: Any, count: int, inputs: dict[str, Any], parameters: Any, out: Any, tier: str) -> Any:
@@ -96,10 +91,8 @@ def _face(module: ModuleType, library: Library, pure: Callable[..., Any], rows: 
             arrays = _alike(tuple(inputs.values()))
             plan = plan_of(entry, arrays[0].dtype, tier) if arrays is not None else None
             if plan is not None and arrays is not None:
-                if plan.checks is not None and not plan.numbers:
-                    names = list(inputs)
-                    checks = [(names.index(name), *rest) for name, *rest in plan.checks]
-                    quick[kernel][arrays[0].dtype, tier] = (plan.function, checks)
+                if plan.quick is not None:
+                    quick[kernel][arrays[0].dtype, tier] = plan.quick
                 found = plan.elements(inputs, arrays, parameters, out)
                 if found is not None:
                     return found
@@ -156,42 +149,33 @@ def _plan(module: ModuleType, library: Library, entry: str, dtype: np.dtype[Any]
     helpers = faces.helpers() if function is not None else None
     if function is None or helpers is None:
         return None
-    return _Plan(module, library, entry, dtype, tier, function, helpers)
+    # Of 16 bits, values are looked at by the module itself.
+    checked = suffix in ("f32", "f64")
+    made = faces.planned(function, library.parameters(entry), module._DOMAINS if checked else {}, dtype.itemsize)
+    return None if made is None else _Plan(module, library.parameters(entry), dtype, tier, made, faces.caller(helpers))
 
 
 class _Plan:
     """One C function with all that is known of its arguments before it is called."""
 
-    def __init__(self, module: ModuleType, library: Library, entry: str, dtype: np.dtype[Any], tier: str,
-                 function: Callable[..., int], helpers: Any) -> None:
-        self.module, self.dtype, self.function = module, dtype, function
+    def __init__(self, module: ModuleType, parameters: Sequence[Any], dtype: np.dtype[Any], tier: str,
+                 plan: faces.Plan, face: Callable[..., int]) -> None:
+        self.module, self.dtype, self.face = module, dtype, face
+        self.kept, self.plan = plan, ctypes.addressof(plan)
         self.work = np.dtype(np.float64 if tier == "accurate" or dtype == np.float64 else np.float32)
-        parameters = library.parameters(entry)
         self.outputs = [("classes" in p.shape) for p in parameters if p.kind == "output"]
         self.order = [p.name.removesuffix("_") for p in parameters if p.kind in ("input", "label")]
-        self.labels = [p.name.removesuffix("_") for p in parameters if p.kind == "label"]
         self.numbers = any(p.kind == "number" for p in parameters)
-        self.outside = faces.helper(helpers, "outside_i64")
-        self.checks = faces.checks(helpers, module._DOMAINS, compiled.SUFFIX[dtype.name])
+        self.checked = dtype.itemsize >= 4 or not module._DOMAINS
+        self.no_inputs, self.no_output = (0,) * (faces.INPUTS - len(self.order)), (0,) * (2 - len(self.outputs))
+        self.quick = (face, self.plan, self.no_inputs, self.no_output) if self.checked and not self.numbers else None
 
     def elements(self, inputs: dict[str, Any], arrays: Sequence[Array], parameters: Any, out: Any) -> Any:
         """The outputs; None where the module itself must do it, or say what is wrong."""
         shape = arrays[0].shape
-        count = arrays[0].size
-        if not shape or not count:
+        if not shape or not arrays[0].size:
             return None
-        places = [address(a) for a in arrays]
-        threads = compiled.threads()
-        if not self._sound(inputs, dict(zip(inputs, places)) if self.checks else {}, arrays, threads):
-            return None
-        numbers = self._numbers(parameters) if self.numbers else ()
-        outs = [np.empty(shape, self.dtype) for _ in self.outputs] if out is None else \
-            self._given(out, [shape] * len(self.outputs), arrays, True)
-        if outs is None or numbers is None:
-            return None
-        if self.function(*places, *numbers, *[address(o) for o in outs], count, threads):
-            return None
-        return outs[0] if len(outs) == 1 else tuple(outs)
+        return self._computed(inputs, arrays, [shape] * len(self.outputs), parameters, out, (arrays[0].size, 1), True)
 
     def rows(self, classes: dict[str, Any], scalars: dict[str, Any], labels: dict[str, Any], parameters: Any,
              axis: Any, out: Any) -> Any:
@@ -209,30 +193,23 @@ class _Plan:
                 arrays[name] = np.ascontiguousarray(a, np.int64)
             elif a.dtype != self.dtype or not a.flags.c_contiguous:
                 return None
-        places = {name: address(a) for name, a in arrays.items()}
-        threads, count = compiled.threads(), math.prod(lead)
-        if any(self.outside(places[name], 0.0, shape[-1] - 1.0, count, threads) for name in labels) \
-                or not self._sound(arrays, places, tuple(arrays.values()), threads):
-            return None
-        numbers = self._numbers(parameters) if self.numbers else ()
         shapes = [shape if whole else lead for whole in self.outputs]
-        outs = [np.empty(s, self.dtype) for s in shapes] if out is None else \
-            self._given(out, shapes, tuple(arrays.values()), False)
+        return self._computed(arrays, [arrays[name] for name in self.order], shapes, parameters, out,
+                              (math.prod(lead), shape[-1]), False)
+
+    def _computed(self, inputs: dict[str, Any], arrays: Sequence[Array], shapes: Sequence[tuple[int, ...]],
+                  parameters: Any, out: Any, sizes: tuple[int, int], itself: bool) -> Any:
+        if not self.checked:
+            self.module._check_domains(dict(zip(inputs, arrays if itself else inputs.values())))
+        numbers = self._numbers(parameters) if self.numbers else ()
+        outs = [np.empty(s, self.dtype) for s in shapes] if out is None else self._given(out, shapes, arrays, itself)
         if outs is None or numbers is None:
             return None
-        if self.function(*[places[n] for n in self.order], *numbers, *[address(o) for o in outs], count, shape[-1],
-                         threads):
+        held = (ctypes.c_double * len(numbers))(*numbers) if numbers else 0
+        if self.face(self.plan, *[address(a) for a in arrays], *self.no_inputs, *[address(o) for o in outs],
+                     *self.no_output, held, *sizes, faces.EACH if out is None else faces.CHECKED, compiled.threads()):
             return None
         return outs[0] if len(outs) == 1 else tuple(outs)
-
-    def _sound(self, inputs: dict[str, Any], places: dict[str, int], arrays: Sequence[Array], threads: int) -> bool:
-        """Whether every value lies in its domain; where one does not, the module says which."""
-        if self.checks is None:  # no C for 16 bits
-            self.module._check_domains(dict(zip(inputs, arrays)))
-            return True
-        sizes = {name: a.size for name, a in zip(inputs, arrays)}
-        return not any(check(places[name], low, high, sizes[name], threads)
-                       for name, check, low, high in self.checks if name in places)
 
     def _numbers(self, parameters: dict[str, Any]) -> tuple[float, ...] | None:
         try:
@@ -250,7 +227,11 @@ class _Plan:
             if type(o) is not np.ndarray or o.dtype != self.dtype or o.shape != shape or not o.flags.c_contiguous \
                     or not o.flags.writeable:
                 return None
-            for a in arrays:
-                if np.may_share_memory(a, o) and not (itself and address(a) == address(o) and a.size == o.size):
-                    return None
-        return None if len(outs) > 1 and np.may_share_memory(outs[0], outs[1]) else outs
+            if any(_overlap(a, o) and not (itself and address(a) == address(o)) for a in arrays):
+                return None
+        return None if len(outs) > 1 and _overlap(outs[0], outs[1]) else outs
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two contiguous arrays share memory."""
+    return address(a) < address(b) + b.nbytes and address(b) < address(a) + a.nbytes

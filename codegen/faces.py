@@ -13,7 +13,7 @@ import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,10 @@ from typing import Any
 VARIABLE = "LOSSMITH_BACKEND"
 BACKENDS = ("auto", "pure", "c")
 HELPERS = Path(__file__).resolve().parents[1] / "templates" / "face" / "face.j2"
+# As the faces' C has them: what a kernel takes at most; what is to be made of its losses; what is said of a call.
+INPUTS, NUMBERS = 6, 4
+EACH, MEAN, SUM, CHECKED = range(4)
+SOUND, SMALL, OUTSIDE, TOO_LONG = range(4)
 _FORMULA = re.compile(r"^(?://|#) formula ([0-9a-f]+) ", re.MULTILINE)
 _building = threading.Lock()
 # Why something is not computed in C: a unit's name, or that of the faces' own library, to a line.
@@ -134,25 +138,53 @@ def helper_source() -> Any:
     return compiled.Source("face", HELPERS.read_bytes(), b"")
 
 
+class Plan(ctypes.Structure):
+    """An entry of a kernel, as `Plan` of the faces' C."""
+
+    _fields_ = (("kernel", ctypes.c_void_p), *((name, ctypes.c_int64) for name in
+                ("inputs", "numbers", "outputs", "rows", "size", "summed", "scaled")),
+                ("kind", ctypes.c_int64 * INPUTS), ("domain", ctypes.c_int64 * INPUTS), ("wide", ctypes.c_int64 * 2),
+                ("low", ctypes.c_double * INPUTS), ("high", ctypes.c_double * INPUTS))
+
+
+def planned(function: Callable[..., int], parameters: Sequence[Any], domains: dict[str, Any],
+            size: int) -> Plan | None:
+    """How an entry is called whose values lie in these domains; None where C does not know how, or a domain is of
+    another kind. size: of a floating point number, in bytes."""
+    order = {"input": 0, "label": 0, "number": 1, "output": 2, "size": 3, "threads": 4}
+    kinds = [order[p.kind] for p in parameters]
+    inputs = [p for p in parameters if order[p.kind] == 0]
+    outputs = [p for p in parameters if p.kind == "output"]
+    if kinds != sorted(kinds) or len(inputs) > INPUTS or kinds.count(1) > NUMBERS or len(outputs) > 2 \
+            or any(len(values) not in (0, 2) for _, _, _, values in domains.values()):
+        return None
+    names = [p.name for p in outputs]
+    made = Plan(ctypes.cast(function, ctypes.c_void_p), len(inputs), kinds.count(1), len(outputs),  # type: ignore[arg-type]
+                kinds.count(3) > 1, size, *(names.index(n) if n in names else -1 for n in ("loss", "gradient")))
+    made.wide[:len(outputs)] = ["classes" in p.shape for p in outputs]
+    for n, p in enumerate(inputs):
+        made.kind[n] = 2 if p.kind == "label" else int("classes" in p.shape)
+        if (name := p.name.removesuffix("_")) in domains:
+            _, low, high, values = domains[name]
+            made.domain[n] = 2 if values else 1
+            made.low[n], made.high[n] = values or (low, high)
+    return made
+
+
+def caller(helpers: Any) -> Callable[..., int]:
+    """`lossmith_face` of the faces' library: a plan, places of inputs and outputs, sizes; see its source."""
+    function: Any = helpers.lossmith_face
+    function.argtypes = (*(ctypes.c_void_p,) * (INPUTS + 4), ctypes.c_int64, ctypes.c_int64, ctypes.c_int,
+                         ctypes.c_int)
+    function.restype = ctypes.c_int
+    found: Callable[..., int] = function
+    return found
+
+
 def helper(helpers: Any, name: str) -> Any:
-    """A function of the faces' own library, as ctypes calls it."""
+    """`scale` or `flow` of the faces' library, for a type, as ctypes calls it."""
     function = getattr(helpers, f"lossmith_{name}")
-    if name.startswith("sum"):
-        function.argtypes, function.restype = (ctypes.c_void_p, ctypes.c_int64), ctypes.c_double
-        return function
-    kinds = {"o": (ctypes.c_void_p, ctypes.c_double, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
-             "n": (ctypes.c_void_p, ctypes.c_double, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
-             "s": (ctypes.c_void_p, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
+    kinds = {"s": (ctypes.c_void_p, ctypes.c_double, ctypes.c_int64, ctypes.c_int),
              "f": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int)}
-    function.argtypes = kinds[name[0]]
-    function.restype = ctypes.c_int if name[0] in "on" else None
+    function.argtypes, function.restype = kinds[name[0]], None
     return function
-
-
-def checks(helpers: Any, domains: dict[str, Any], suffix: str) -> list[tuple[str, Any, float, float]] | None:
-    """For each argument that has a domain: its name, what finds a value outside of it, and its two numbers; None
-    where C does not know the type, or a domain is of another kind."""
-    if suffix not in ("f32", "f64") or any(len(values) not in (0, 2) for _, _, _, values in domains.values()):
-        return None if domains else []
-    return [(name, helper(helpers, f"{'neither' if values else 'outside'}_{suffix}"), *(values or (low, high)))
-            for name, (_, low, high, values) in domains.items()]

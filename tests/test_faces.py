@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -190,14 +192,11 @@ def test_torch_second_derivatives_transforms_and_the_rest(pair: Any, unit: str) 
 
 @needs_compiler
 @pytest.mark.parametrize("unit", UNITS[:2])
-def test_torch_sums_blocks_to_the_same(pair: Any, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+@pytest.mark.parametrize("count", [1200, 20000])  # several blocks; several threads
+def test_torch_sums_blocks_to_the_same(pair: Any, unit: str, count: int) -> None:
     torch = pytest.importorskip("torch")
-    from lossmith.codegen import face_pt
-
-    monkeypatch.setattr(face_pt, "BLOCK", 16)
-    monkeypatch.setattr(face_pt, "SHARE", 16)
     faced, pure = (getattr(m, unit) for m in pair("pt", unit))
-    x, other = (torch.from_numpy(a) for a in _arguments(unit, "float64"))
+    x, other = (torch.from_numpy(a) for a in _arguments(unit, "float64", count))
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     values = [f(t, other) for f, t in ((faced, ours), (pure, theirs))]
     assert torch.allclose(*values, rtol=1e-14)
@@ -206,6 +205,65 @@ def test_torch_sums_blocks_to_the_same(pair: Any, monkeypatch: pytest.MonkeyPatc
     wrong[-1] = 9  # in the last block
     with pytest.raises(ValueError, match="but holds 9"):
         faced(ours, wrong)
+
+
+@needs_compiler
+def test_the_bits_of_a_sum_are_the_same_for_any_number_of_threads(pair: Any) -> None:
+    torch = pytest.importorskip("torch")
+    faced = getattr(pair("pt", UNITS[0])[0], UNITS[0])
+    x, z = torch.randn(300_001).requires_grad_(), torch.rand(300_001)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            value = faced(x, z)
+            found.append((value.item(), torch.autograd.grad(value, x)[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert len({value for value, _ in found}) == 1 and all(torch.equal(g, found[0][1]) for _, g in found)
+
+
+@needs_compiler
+@pytest.mark.parametrize("by", [1.0, 3.0, 2.0**-10, 0.0])
+def test_a_gradient_divided_below_the_normal_numbers_keeps_its_digits(pair: Any, by: float) -> None:
+    """The gradient of a mean is divided by the count on the way; what comes from above may make it large again."""
+    torch = pytest.importorskip("torch")
+    faced, pure = (getattr(m, UNITS[0]) for m in pair("pt", UNITS[0]))
+    x, z = torch.linspace(-87, -80, 4096), torch.zeros(4096)
+    found = []
+    for f in (faced, pure):
+        leaf = x.clone().requires_grad_()
+        (f(leaf, z) * (by * 2.0**40)).backward()
+        found.append(leaf.grad)
+    assert torch.allclose(*found, rtol=1e-6, atol=0)
+
+
+@needs_compiler
+def test_backward_twice_and_after_a_change(pair: Any) -> None:
+    """The first time as saved, then anew; a tensor that was changed in between is said, as torch says it."""
+    torch = pytest.importorskip("torch")
+    faced = getattr(pair("pt", UNITS[0])[0], UNITS[0])
+    leaf, z = torch.randn(50).requires_grad_(), torch.rand(50)
+    x = leaf * 1.0
+    value = faced(x, z)
+    first, second = (torch.autograd.grad(value, leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.allclose(first, second, rtol=1e-6)
+    with torch.no_grad():
+        x += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(value, leaf)
+
+
+@needs_compiler
+def test_what_was_saved_goes_when_backward_has_run(pair: Any) -> None:
+    torch = pytest.importorskip("torch")
+    faced = getattr(pair("pt", UNITS[0])[0], UNITS[0])
+    x, z = torch.randn(50, requires_grad=True), torch.rand(50)
+    value, seen = faced(x, z), weakref.ref(z)
+    value.backward()
+    del z
+    gc.collect()
+    assert seen() is None and value.grad_fn is not None
 
 
 @needs_compiler
