@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
 
-from flint import arb, arb_poly, fmpq
+from flint import arb, arb_poly, arb_series, ctx, fmpq
 from lossmith.derivations.approximation import WORKING, Ball, Table, working
 from lossmith.derivations.ulp import FORMATS, round_fraction
 
@@ -25,32 +25,36 @@ BITS = 300
 
 @dataclass(frozen=True)
 class Series:
-    """sum of term(n) x^n for low <= x <= high; |term| never grows, and |x| < 1."""
+    """sum of c_n (x - about)^n for low <= x <= high; |c_n| is at most 1 and never grows, and |x - about| < 1.
+
+    expanded: c_n for n < TERMS, enclosed.
+    """
 
     name: str
     meaning: str
-    term: Callable[[int], Fraction]
+    expanded: Callable[[], list[Ball]]
     low: Fraction
     high: Fraction
+    about: Fraction = Fraction(0)
 
     @property
-    def tail(self) -> Fraction:
+    def tail(self) -> Ball:
         """What the terms from TERMS on can add up to."""
-        reach = max(abs(self.low), abs(self.high))
-        return abs(self.term(TERMS)) * reach**TERMS / (1 - reach)
+        reach = max(abs(self.low - self.about), abs(self.high - self.about))
+        return abs(self.balls[-1]) * _ball(reach**TERMS / (1 - reach))
 
     def value(self, x: Ball) -> Ball:
         """The sum at a ball, enclosed."""
-        total = arb(0)
+        total, moved = arb(0), x - _ball(self.about)
         for c in reversed(self.balls):
-            total = total * x + c
-        return total + arb(0, _ball(self.tail))
+            total = total * moved + c
+        return total + arb(0, 1) * self.tail
 
     @cached_property
     def balls(self) -> list[Ball]:
         """The coefficients, enclosed."""
         with working(WORKING):
-            return [_ball(self.term(n)) for n in range(TERMS)]
+            return self.expanded()
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,35 @@ class Polynomial:
 
 ROOT_HALF = Fraction(math.isqrt(2**99), 2**50)
 REACH = Fraction(3473, 10000)  # a little beyond ln(2) / 2
-EXP = Series("exp", "(exp(r) - 1 - r) / r^2", lambda n: Fraction(1, math.factorial(n + 2)), -REACH, REACH)
-LOG = Series("log", "(log(1 + f) - f + f^2 / 2) / f^3", lambda n: Fraction((-1) ** n, n + 3),
+UNIT = Fraction(1, 2)  # the middle of 0 .. 1
+
+
+def _powers(term: Callable[[int], Fraction]) -> Callable[[], list[Ball]]:
+    return lambda: [_ball(term(n)) for n in range(TERMS)]
+
+
+def _log_unit() -> list[Ball]:
+    """(log(1 + u) - u) / u^2 about the middle: the integral of -t / (1 + u t) over 0 < t < 1, whose derivatives
+    fall faster than by the factor 2/3."""
+    held, ctx.cap = ctx.cap, TERMS
+    try:
+        u = arb_series([_ball(UNIT), 1])
+        made = ((1 + u).log() - u) / (u * u)
+        return [made[n] for n in range(TERMS)]
+    finally:
+        ctx.cap = held
+
+
+EXP = Series("exp", "(exp(r) - 1 - r) / r^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))), -REACH, REACH)
+LOG = Series("log", "(log(1 + f) - f + f^2 / 2) / f^3", _powers(lambda n: Fraction((-1) ** n, n + 3)),
              ROOT_HALF - 1 - Fraction(1, 2**20), 1 / ROOT_HALF - 1 + Fraction(1, 2**20))
-LOG1PMX = Series("log1pmx", "(atanh(s) / s - 1) / z, z = s^2", lambda n: Fraction(1, 2 * n + 3),
+LOG_UNIT = Series("log_unit", "(log(1 + u) - u) / u^2", _log_unit, Fraction(0), Fraction(1), UNIT)
+LOG1PMX = Series("log1pmx", "(atanh(s) / s - 1) / z, z = s^2", _powers(lambda n: Fraction(1, 2 * n + 3)),
                  Fraction(0), Fraction(1, 9) + Fraction(1, 2**12))
-EXPM1MX = Series("expm1mx", "(exp(a) - 1 - a) / a^2", lambda n: Fraction(1, math.factorial(n + 2)),
+EXPM1MX = Series("expm1mx", "(exp(a) - 1 - a) / a^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))),
                  Fraction(-63, 64), Fraction(63, 64))
-SERIES = (EXP, LOG, LOG1PMX, EXPM1MX)
-# What a polynomial may miss of the first term of its series: below what rounding its last operations loses.
+SERIES = (EXP, LOG, LOG_UNIT, LOG1PMX, EXPM1MX)
+# What a polynomial may miss of the least value of its series: below what rounding its last operations loses.
 MISSING = {"float32": 25, "float64": 54}
 
 
@@ -92,17 +116,17 @@ def polynomial(name: str, format_name: str) -> Polynomial:
 def bound(series: Series, coefficients: tuple[float, ...]) -> float:
     """A proven bound of |sum of c_n x^n - series| on the interval of the series, rounded up."""
     with working(BITS):
-        given = [Fraction(c) for c in coefficients] + [Fraction(0)] * (TERMS - len(coefficients))
-        difference = [_ball(c - series.term(n)) for n, c in enumerate(given)]
+        given = _moved([_ball(Fraction(c)) for c in coefficients], _ball(series.about))
+        difference = [c - s for c, s in zip([*given, *[arb(0)] * (TERMS - len(given))], series.balls, strict=True)]
         half = _ball((series.high - series.low) / (2 * PIECES))
         worst = arb(0)
         for piece in range(PIECES):
-            middle = series.low + (series.high - series.low) * Fraction(2 * piece + 1, 2 * PIECES)
+            middle = series.low - series.about + (series.high - series.low) * Fraction(2 * piece + 1, 2 * PIECES)
             total = arb(0)
             for c in reversed(_moved(difference, _ball(middle))):
                 total = total * half + abs(c)
             worst = worst.max(total)
-        return _rounded_up(worst + _ball(series.tail))
+        return _rounded_up(worst + series.tail)
 
 
 def _moved(coefficients: list[Ball], by: Ball) -> list[Ball]:

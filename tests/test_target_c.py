@@ -66,7 +66,7 @@ def softmax() -> Bundle:
 @pytest.mark.parametrize("fmt", list(MISSING))
 def test_a_polynomial_stays_within_its_proven_bound(name: str, fmt: str) -> None:
     made = polynomial(name, fmt)
-    first = abs(float(made.series.term(0)))
+    first = abs(float(made.series.balls[0]))
     assert made.bound < 4 * first * 2.0 ** -MISSING[fmt]
     worst = 0.0
     with working(300):
@@ -91,6 +91,8 @@ POINTS = {
     "log1p": [*np.geomspace(1e-300, 1e308, 40), *np.linspace(-0.999999, 1.5, 40), 2.0**126, 2.0**127, 3e38],
     "expm1": [*np.linspace(-60, 720, 40), *np.linspace(-2, 2, 40), 1e-30, -1e-30, 60.0, 45.0],
     "tanh": [*np.linspace(-20, 20, 41), *np.linspace(-0.6, 0.6, 30), 1e-30],
+    "sinh": [*np.linspace(-720, 720, 41), *np.linspace(-89.5, 89.5, 41), *np.linspace(-1, 1, 40), 1e-30, 710.4, 89.41],
+    "cosh": [*np.linspace(-720, 720, 41), *np.linspace(-89.5, 89.5, 41), *np.linspace(-1, 1, 40), 1e-30, 710.4, 89.41],
     "log1pmx": [*np.linspace(-0.9, 3, 60), 1e-5, -1e-5, 1e10],
     "expm1mx": [*np.linspace(-3, 3, 60), 1e-5, -1e-5, 80.0],
 }
@@ -120,6 +122,8 @@ LIMITS = {
     "log": [(INFINITE, INFINITE), (-INFINITE, NAN), (0.0, -INFINITE), (-0.0, -INFINITE), (-1.0, NAN)],
     "log1p": [(INFINITE, INFINITE), (-INFINITE, NAN), (0.0, 0.0), (-0.0, -0.0), (-1.0, -INFINITE), (-2.0, NAN)],
     "expm1": [(INFINITE, INFINITE), (-INFINITE, -1.0), (0.0, 0.0), (-0.0, -0.0), (1e5, INFINITE), (-1e5, -1.0)],
+    "sinh": [(INFINITE, INFINITE), (-INFINITE, -INFINITE), (0.0, 0.0), (-0.0, -0.0), (1e5, INFINITE)],
+    "cosh": [(INFINITE, INFINITE), (-INFINITE, INFINITE), (0.0, 1.0), (-1e5, INFINITE)],
     "tanh": [(INFINITE, 1.0), (-INFINITE, -1.0), (0.0, 0.0), (-0.0, -0.0), (1e5, 1.0), (-1e5, -1.0)],
 }
 

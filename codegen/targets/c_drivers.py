@@ -8,6 +8,7 @@ from lossmith.codegen.targets.c_printing import PAIR, Arithmetic, identifier
 from lossmith.codegen.targets.c_rows import SHORT, WIDER, RowWriter
 
 AT_ONCE = 16384  # elements of whole rows that a thread takes at a time
+TOGETHER = 4  # exponentials of one lane that are summed in float, which is off by less than an ulp of their sum
 
 
 def takes(writer: RowWriter, storage: str) -> list[str]:
@@ -134,8 +135,20 @@ class _Driver:
     def _over_lanes(self, call: str) -> list[str]:
         return ["#pragma omp simd", f"for (int i = 0; i < {self.lanes}; ++i) {call}"]
 
-    def _over_classes(self, call: str) -> list[str]:
-        return ["for (int32_t k = 0; k < classes; ++k) {", *(f"    {line}" for line in self._over_lanes(call)), "}"]
+    def _over_classes(self, call: str, gather: str = "") -> list[str]:
+        """`gather`: called after every few classes."""
+        inner = self._over_lanes(call)
+        if not gather:
+            return ["for (int32_t k = 0; k < classes; ++k) {", *(f"    {line}" for line in inner), "}"]
+        return [f"for (int32_t start = 0; start < classes; start += {TOGETHER}) {{",
+                f"    const int32_t upto = classes - start < {TOGETHER} ? classes : start + {TOGETHER};",
+                "    for (int32_t k = start; k < upto; ++k) {", *(f"        {line}" for line in inner), "    }",
+                *(f"    {line}" for line in self._over_lanes(gather)), "}"]
+
+    def _gather(self, n: int, common: dict[str, str]) -> str:
+        """The call that puts the sums of a few classes where all are summed, where there are such."""
+        function = self.functions.get(f"gather{n}")
+        return self._args(function, **common) if function else ""
 
     def _short_stage(self, n: int) -> list[str]:
         place, stage = f"k * {self.lanes} + i", self.writer.kernel.stages[n - 1]
@@ -146,7 +159,8 @@ class _Driver:
             lines += self._over_lanes(self._args(self.functions[f"raise{n}"], **common))
         include = self.functions[f"include{n}"]
         if stage.families or stage.slots:
-            lines += self._over_classes(self._args(include, **common, keep=f"&kept{{}}[{place}]"))
+            lines += self._over_classes(self._args(include, **common, keep=f"&kept{{}}[{place}]"),
+                                        self._gather(n, common))
         self.ready |= set(include["keeps"])
         lines += self._over_lanes(self._args(self.functions[f"close{n}"], **common))
         for capture in stage.captures[:1]:
@@ -200,14 +214,24 @@ class _Driver:
         return [f"{self.body['known']} s;", f"{self.body['sums']} t;", "for (int64_t row = 0; row < rows; ++row) {",
                 *(f"    {line}" for line in inside), "}"]
 
-    def _along(self, statements: list[str]) -> list[str]:
-        """A loop over the classes, by lanes, and what is left over."""
-        body = [f"        {line}" for line in statements]
-        return [f"for (int32_t base = 0; base < classes; base += {self.lanes}) {{",
-                f"    if (classes - base >= {self.lanes}) {{", "#pragma omp simd",
-                f"        for (int i = 0; i < {self.lanes}; ++i) {{", *(f"    {line}" for line in body), "        }",
-                "    } else {", "        for (int i = 0; i < classes - base; ++i) {", *(f"    {line}" for line in body),
-                "        }", "    }", "}"]
+    def _along(self, statements: list[str], gather: str = "") -> list[str]:
+        """A loop over the classes, by lanes, and what is left over. `gather`: called after every few steps."""
+        lanes, body = self.lanes, [f"        {line}" for line in statements]
+        upto = "whole"
+        lines = [f"const int32_t whole = classes / {lanes} * {lanes};"]
+        if gather:
+            lines += [f"for (int32_t start = 0; start < whole; start += {TOGETHER * lanes}) {{",
+                      f"const int32_t upto = whole - start < {TOGETHER * lanes} ? whole : start + {TOGETHER * lanes};"]
+            upto = "upto"
+        lines += [f"for (int32_t base = {'start' if gather else '0'}; base < {upto}; base += {lanes}) {{",
+                  "#pragma omp simd", f"    for (int i = 0; i < {lanes}; ++i) {{", *body, "    }", "}"]
+        if gather:
+            lines += [*self._over_lanes(gather), "}"]
+        lines += ["{", "    const int32_t base = whole;", "#pragma omp simd",
+                  "    for (int i = 0; i < classes - base; ++i) {", *body, "    }", "}"]
+        if gather:
+            lines += self._over_lanes(gather)
+        return ["{", *(f"    {line}" for line in lines), "}"]
 
     def _common(self, k: str = "base + i") -> dict[str, str]:
         return {"k": k, "at": "0", "lane": "i", "rows": f"from_{self.suffix}(row{{}}[{k}])",
@@ -226,7 +250,8 @@ class _Driver:
             kind = self.a.type
             before = [f"{kind} kept{m};" for m in keeps]
             after = [f"to{m}[base + i] = kept{m};" if self.stored else f"(void)kept{m};" for m in keeps]
-            lines += self._along([*before, self._args(include, **common, keep="&kept{}"), *after])
+            lines += self._along([*before, self._args(include, **common, keep="&kept{}"), *after],
+                                 self._gather(n, common))
             lines += self._merged(f"join{n}")
         self.ready |= set(include["keeps"])
         lines.append(self._args(self.functions[f"close{n}"], **{**common, "lane": "0"}))

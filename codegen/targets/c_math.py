@@ -33,7 +33,7 @@ def context(used: frozenset[str], powers: Iterable[int]) -> dict[str, Any]:
     }
     pair = {**shared, **_pair(), "power_body": partial(c_printing.power_body, arithmetic=PAIR),
             "plain_functions": [n for n in LIBRARY if n in used]}
-    names = ["exp", "log", *(n for n in ("log1pmx", "expm1mx") if n in used)]
+    names = ["exp", "log", "log_unit", *(n for n in ("log1pmx", "expm1mx") if n in used)]
     plain = [{**shared, **_plain(a), **{n: polynomial(n, a.format) for n in names},
               "power_body": partial(c_printing.power_body, arithmetic=a)} for a in (FLOAT, DOUBLE)]
     return {"float_library": plain[0], "double_library": plain[1], "pair_library": pair}
@@ -55,7 +55,7 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
 
     return {
         "F": a.type, "s": a.suffix, "U": unsigned, "M": bits, "lit": lit,
-        "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one),
+        "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one), "lifted_one_bits": word((bias + 64) << bits),
         "abs_mask": word(0x7FFFFFFF if a is FLOAT else 2**63 - 1),
         "root_half_bits": word(_word(ROOT_HALF, bits, bias)), "mantissa_mask": word(2**bits - 1),
         "count_bits": word((bias + bits) << bits), "count_offset": lit(2**bits + bias),
@@ -63,8 +63,9 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
         "root_two_less_one": lit(1 / ROOT_HALF - 1),
         "shrink_64": lit(Fraction(1, 2**64)), "small_lift": lit(2**64), "small_lift_k": lit(64),
         "least_normal": "FLT_MIN" if a is FLOAT else "DBL_MIN", "largest": "FLT_MAX" if a is FLOAT else "DBL_MAX",
-        "exp_low": lit(exp_low), "exp_high": lit(exp_high), "expm1_low": lit(expm1_low), "tiny": lit(tiny),
-        "horner": partial(_horner, a),
+        "exp_low": lit(exp_low), "exp_high": lit(exp_high), "sinh_high": lit(exp_high + Fraction(1, 2)),
+        "expm1_low": lit(expm1_low), "tiny": lit(tiny),
+        "evaluated": partial(_evaluated, a),
     }
 
 
@@ -73,13 +74,18 @@ def _word(value: Fraction, bits: int, bias: int) -> int:
     return ((bias - 1) << bits) + int((2 * value - 1) * 2**bits)
 
 
-def _horner(a: Arithmetic, made: Polynomial, x: str) -> str:
-    """The statements that evaluate a polynomial, highest power first."""
-    texts = [literal(Fraction(c), a) for c in made.coefficients][::-1]
-    steps = [f"    value = fused{a.suffix}(value, {x}, {c});" for c in texts[1:]]
-    lines = [f"    {a.type} value = {texts[0]};", *steps,
-             "    return value;"]
-    return "\n".join(lines) + "\n"
+def _evaluated(a: Arithmetic, made: Polynomial, x: str) -> str:
+    """The statements that evaluate a polynomial, highest power first; in double, where it is long, its even and its
+    odd powers, which do not wait for each other."""
+    texts = [literal(Fraction(c), a) for c in made.coefficients]
+    if a is FLOAT:
+        steps = (f"    value = fused{a.suffix}(value, {x}, {c});" for c in texts[-2::-1])
+        return "\n".join([f"    {a.type} value = {texts[-1]};", *steps, "    return value;"]) + "\n"
+    lines = [f"    const {a.type} square = {x} * {x};"]
+    for name, half in (("even", texts[::2]), ("odd", texts[1::2])):
+        lines += [f"    {a.type} {name} = {half[-1]};",
+                  *(f"    {name} = fused{a.suffix}({name}, square, {c});" for c in half[-2::-1])]
+    return "\n".join([*lines, f"    return fused{a.suffix}(odd, {x}, even);"]) + "\n"
 
 
 @cache

@@ -29,7 +29,7 @@ from lossmith.derivations.ulp import FORMATS, round_fraction
 from lossmith.derivations.ulp import split as split_double
 
 # Functions of our own, in every arithmetic; the others are those of <math.h>, which no loop vectorises.
-OWN = ("exp", "log", "log1p", "expm1", "tanh")
+OWN = ("exp", "log", "log1p", "expm1", "sinh", "cosh", "tanh")
 LIBRARY = tuple(name for name in FUNCTIONS if name not in (*OWN, "atan2", "erfcx", "digamma"))  # C has neither
 LIBRARY_OF_TWO = ("pow", "atan2")
 C_NAMES = {"gamma": "tgamma"}

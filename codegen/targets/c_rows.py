@@ -2,6 +2,7 @@
 
 The same functions serve short rows, where a lane is a row, and long ones, where a lane is every
 so many classes of one row. A stage first finds its peaks, then sums: no sum moves with its peak.
+Exponentials in float are summed a few at a time in float, and these sums in double.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ class RowWriter:
         count = "float" if a is FLOAT else "double"
         made = [f"{a.type} peak_of_{f.name}{lanes};" for f in stage.families]
         made += [f"{count} ties_of_{f.name}{lanes};" for f in stage.families]
+        made += [f"float part_of_{f.name}{lanes};" for f in stage.families if a is FLOAT]
         for name in self._sums(stage):
             made.append(f"{'pair' if a is PAIR else 'double'} {name}{lanes};")
             made += [f"double {name}_lost{lanes};"] if a is DOUBLE else []
@@ -188,6 +190,7 @@ class RowWriter:
         none = "pair_of(-INFINITY)" if a is PAIR else "-INFINITY"
         clear = [f"sums->peak_of_{f.name}[lane] = {none};" for f in families]
         clear += [f"sums->ties_of_{f.name}[lane] = 0;" for f in families]
+        clear += [f"sums->part_of_{f.name}[lane] = 0;" for f in families if a is FLOAT]
         for name in self._sums(stage):
             clear.append(f"sums->{name}[lane] = {'pair_of(0)' if a is PAIR else '0'};")
             clear += [f"sums->{name}_lost[lane] = 0;"] if a is DOUBLE else []
@@ -199,6 +202,10 @@ class RowWriter:
                             f"sums->peak_of_{f.name}[other]);" for f in families]),
             self._function(f"raise{n}", a, self._takes(a, "known", "sums"), lift, [e for _, e in extras]),
             self._include(stage, n, a),
+            *([self._function(f"gather{n}", a, self._takes(a, "sums"), [
+                line for f in families for line in (*self._add(f"below_{f.name}", f"sums->part_of_{f.name}[lane]", a),
+                                                    f"sums->part_of_{f.name}[lane] = 0;")])]
+              if a is FLOAT and families else []),
             self._function(f"join{n}", a, [*self._takes(a, "sums"), "const int other"], self._join(stage, a)),
             self._close(stage, n, a),
             *([self._capture(stage, n, a)] if stage.captures else []),
@@ -211,13 +218,16 @@ class RowWriter:
         for f in stage.families:
             element, peak, name = f"element_of_{f.name}", identifier(f"{f.name}_peak"), f.name
             lines.append(f"const {a.type} {element} = {self._text(f.element, a)};")
-            lines.append(f"const {a.type} lifted_{name} = exp_diff_down_lifted{s}({element}, {peak});")
+            lines.append(f"const {a.type} lifted_{name} = exp_below_lifted{s}({element}, {peak});")
+            same = f"eq_p({element}, {peak})" if a is PAIR else f"{element} == {peak}"
+            lines.append(f"const _Bool tie_{name} = {same};")
             if f"decay_of_{name}" in own or any(p.q for slot in stage.slots for p in slot.powers if p.family == name):
-                lines.append(f"const {a.type} {identifier('decay_of_' + name)} = lifted_{name}"
-                             f"{LOWERED[a]};")
+                one = "pair_of(1)" if a is PAIR else "1"
+                lines.append(f"const {a.type} {identifier('decay_of_' + name)} = "
+                             f"select{s}(tie_{name}, {one}, lifted_{name}{LOWERED[a]});")
             if any(p.p for slot in stage.slots for p in slot.powers if p.family == name):
                 lines.append(f"const {a.type} {identifier('gap_of_' + name)} = gap{s}({peak}, {element});")
-            lines += self._tie(name, element, peak, a)
+            lines += self._tie(name, a)
         own_names = {f"decay_of_{f.name}" for f in stage.families}
         for slot in stage.slots:
             lines += self._add(f"sum_{slot.name}", self._text(self._term_of(slot), a), a)
@@ -231,16 +241,15 @@ class RowWriter:
         return {**made, "keeps": keep}
 
     @staticmethod
-    def _tie(name: str, element: str, peak: str, a: Arithmetic) -> list[str]:
-        lines = []
+    def _tie(name: str, a: Arithmetic) -> list[str]:
         if a is PAIR:
-            lines.append(f"const _Bool tie_{name} = eq_p({element}, {peak});")
-            lines.append(f"sums->ties_of_{name}[lane] += tie_{name} ? 1 : 0;")
-            lines += RowWriter._add(f"below_{name}", f"select_p(tie_{name}, pair_of(0), lifted_{name})", a)
-            return lines
-        lines.append(f"sums->ties_of_{name}[lane] += select{a.suffix}({element} == {peak}, 1, 0);")
-        lines += RowWriter._add(f"below_{name}", f"select{a.suffix}({element} == {peak}, 0, lifted_{name})", a)
-        return lines
+            lines = [f"sums->ties_of_{name}[lane] += tie_{name} ? 1 : 0;"]
+            return lines + RowWriter._add(f"below_{name}", f"select_p(tie_{name}, pair_of(0), lifted_{name})", a)
+        lines = [f"sums->ties_of_{name}[lane] += select{a.suffix}(tie_{name}, 1, 0);"]
+        below = f"select{a.suffix}(tie_{name}, 0, lifted_{name})"
+        if a is FLOAT:
+            return [*lines, f"sums->part_of_{name}[lane] += {below};"]
+        return lines + RowWriter._add(f"below_{name}", below, a)
 
     @staticmethod
     def _add(name: str, text: str, a: Arithmetic, lane: str = "lane") -> list[str]:
@@ -315,7 +324,7 @@ class RowWriter:
             lines.append(f"const {a.type} {word} = {self._text(extra, a)};")
             lines.append(f"sums->ties_of_{name}[place] += {tie} ? 1 : 0;")
             zero = "pair_of(0)" if a is PAIR else "0"
-            more = f"select{s}({tie}, {zero}, exp_diff_down_lifted{s}({word}, {peak}))"
+            more = f"select{s}({tie}, {zero}, exp_below_lifted{s}({word}, {peak}))"
             added = self._add(f"below_{name}", more, a, "place")
             lines += ["{", *(f"    {line}" for line in added), "}"]
         others, place = f"sums->ties_of_{name}[place] - 1", f"sums->below_{name}[place]"
