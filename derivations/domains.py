@@ -94,7 +94,24 @@ def _ends(domain: Domain) -> tuple[float, float]:
 
 
 def _bound(b: Bound) -> str:
-    return str(b)
+    return scientific(b) or str(b)
+
+
+def scientific(value: Bound) -> str:
+    """A number of many digits as a person writes it, exactly: 1e300, 2.5e-79; empty for short ones, and no decimals."""
+    if not isinstance(value, Fraction) or len(str(value)) <= 20:
+        return ""
+    whole, places = value.numerator, 0
+    if value.denominator > 1:
+        places = next((k for k in range(1, 1200) if 10**k % value.denominator == 0), 0)
+        if not places:
+            return ""
+        whole *= 10**places // value.denominator
+    digits = str(abs(whole)).rstrip("0")
+    if len(digits) > 20:
+        return ""
+    point = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{'-' if whole < 0 else ''}{digits[0]}{point}e{len(str(abs(whole))) - 1 - places}"
 
 
 REAL = Domain(-INFINITY, INFINITY, False, False)

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 from lossmith.derivations import axes, terms, vocabulary
@@ -70,7 +71,9 @@ NOT_OURS: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.keyword: ("a keyword argument", "write the arguments in order, without names"),
 }
 _ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/()\[\]<>=!&|~]")
-_NUMBER = re.compile(r"^(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$")
+_NUMBER = re.compile(r"^(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?$")
+TOO_LONG = f"a number has {MAX_DIGITS} digits at most"
+EQUAL = "what is equal has one name: write the same argument twice"
 _AXIS = frozenset({"axis", "dim"})
 _KEEP = frozenset({"keepdims", "keepdim"})
 _GIVEN = frozenset({"var", "row", "label", "position", "count"})
@@ -129,8 +132,7 @@ def parse_relations(texts: str | Iterable[str], known: Mapping[str, Argument]) -
         relation = reader.truth(tree, None, 0)
         for t in terms.walk(relation):
             if t.op == "eq":
-                raise reader.error("E114", "a relation is one of <, <=, >, >= and !=", tree,
-                                   "what is equal has one name: write the same argument twice")
+                raise reader.error("E114", "a relation is one of <, <=, >, >= and !=", tree, EQUAL)
             if t.op in ("row", "label", "position", "count"):
                 raise reader.error("E114", "a relation is between single numbers, and this has a value per class",
                                    tree, "say it with a domain: x=(0,inf)")
@@ -152,59 +154,98 @@ def _read(text: str, known: Mapping[str, Argument], what: str = "the formula") -
             hint = CHARACTERS.get(c, "`lossmith explain E101` lists what a formula may contain")
             raise FormulaError("E101", f"'{shown}' has no place in a formula", text, at, at + 1, hint)
     reader = _Reader(text, known)
-    return reader, _grammar(text)
+    return reader, _grammar(text, what)
 
 
-def _grammar(text: str) -> ast.expr:
+def _grammar(text: str, what: str) -> ast.expr:
     """Python's own reading of the text."""
+    for digits in re.finditer(rf"\d{{{8 * MAX_DIGITS},}}", text):  # Python itself refuses some thousands
+        raise FormulaError("E107", TOO_LONG, text, digits.start(), digits.end())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise _syntax(text, error) from None
+        raise _syntax(text, error, what) from None
     except (ValueError, RecursionError, MemoryError):
-        raise FormulaError("E108", f"the formula is nested more than {MAX_DEPTH} deep") from None
+        raise (_too_deep() if _brackets(text) > MAX_DEPTH else _too_many()) from None
     _measure(tree)
     return tree
+
+
+def _brackets(text: str) -> int:
+    """How deep brackets stand in one another."""
+    depths = accumulate((c in "([") - (c in ")]") for c in text)
+    return max(depths, default=0)
+
+
+def _too_deep() -> FormulaError:
+    return FormulaError("E108", f"the formula is nested more than {MAX_DEPTH} deep")
+
+
+def _too_many() -> FormulaError:
+    return FormulaError("E108", f"the formula has more than {MAX_NODES} operations",
+                        hint="give a part of it a name of its own, and a domain")
 
 
 def _measure(tree: ast.expr) -> None:
     """Refuse what is too large before anything walks it by recursion."""
     count, levels = 0, 0
     level: list[ast.AST] = [tree]
-    while level:
+    while level and count <= MAX_NODES:
         count += sum(isinstance(t, ast.expr) for t in level)
         levels += 1
-        if count > MAX_NODES:
-            raise FormulaError("E108", f"the formula has more than {MAX_NODES} operations",
-                               hint="give a part of it a name of its own, and a domain")
-        if levels > 2 * MAX_STACK:
-            raise FormulaError("E108", f"the formula is nested more than {MAX_DEPTH} deep")
         level = [part for t in level for part in ast.iter_child_nodes(t) if isinstance(part, ast.expr | ast.keyword)]
+    if count > MAX_NODES:
+        raise _too_many()
+    if levels > 2 * MAX_STACK:
+        raise _too_deep()
 
 
-def _syntax(text: str, error: SyntaxError) -> FormulaError:
+def _syntax(text: str, error: SyntaxError, what: str) -> FormulaError:
     """A syntax error in words that a mathematician would use."""
     if "too many nested" in (error.msg or ""):
-        return FormulaError("E108", f"the formula is nested more than {MAX_DEPTH} deep")
+        return _too_deep()
+    start, hint = _slip(text, what) or (max(0, (error.offset or 1) - 1), "check brackets and operators")
+    said = "this is not a formula" if what == "the formula" else "this is no relation"
+    return FormulaError("E102" if what == "the formula" else "E114", said, text, min(start, len(text)), 0, hint)
+
+
+def _slip(text: str, what: str) -> tuple[int, str] | None:
+    """Where a text departs from a formula, and what to type; None where nothing is known better than by Python."""
     product = re.search(r"(?<![\w.])(\d+\.?\d*)([A-Za-z_]\w*)|\)\s*(?=[\w(])|(?<=\w)\s+(?=[\w(])", text)
-    single = re.search(r"(?<![<>=!])=(?!=)", text)
-    start = max(0, (error.offset or 1) - 1)
-    hint = "check brackets and operators"
+    called = re.search(r"([A-Za-z_]\w*)\s+([A-Za-z_]\w*|[\d.]+)", text)
+    dangling = re.search(r"[-+*/<>]\s*$", text)
+    single = re.search(r"(?<![<>!=])=(?!=)", text)
+    opened, closed = text.count("("), text.count(")")
     if single:
-        start, hint = single.start(), "a formula is one side only; write == to compare"
-    elif "|" in text:
-        start, hint = text.index("|"), "write abs(x) for |x|"
-    elif "!" in text.replace("!=", ""):
-        start, hint = text.index("!"), CHARACTERS["!"] + ", gamma(n + 1) for n!"
-    elif product and text[product.start():product.end()].strip() not in ("", ")"):
-        start, hint = product.start(), f"write a product with *: {product[1]}*{product[2]}"
-    elif product:
-        start, hint = product.end() - 1, "write a product with *"
-    elif text.count("(") != text.count(")"):
-        hint = f"{text.count('(')} brackets are opened and {text.count(')')} closed"
-    return FormulaError("E102", "this is not a formula", text, min(start, len(text)), 0, hint)
+        return single.start(), EQUAL if what == "the relation" else "a formula is one side only; write == to compare"
+    if "|" in text:
+        return text.index("|"), "write abs(x) for |x|"
+    if "!" in text.replace("!=", ""):
+        return text.index("!"), CHARACTERS["!"] + ", gamma(n + 1) for n!"
+    if called and called[1] in FUNCTIONS:
+        return called.start(), f"write {called[1]}({called[2][:30]})"
+    if product and text[product.start():product.end()].strip() not in ("", ")"):
+        return product.start(), f"write a product with *: {product[1]}*{product[2]}"
+    if product:
+        return product.end() - 1, "write a product with *"
+    if opened != closed:
+        return _bracket(text), (f"{opened} bracket{'s are' if opened != 1 else ' is'} opened and {closed} closed")
+    return (dangling.start(), "a number or a name is missing after it") if dangling else None
+
+
+def _bracket(text: str) -> int:
+    """Where the first bracket stands that closes none, or else the last one that is not closed."""
+    open_ = []
+    for at, c in enumerate(text):
+        if c == "(":
+            open_.append(at)
+        elif c == ")" and not open_:
+            return at
+        elif c == ")":
+            open_.pop()
+    return open_[-1] if open_ else len(text) - 1
 
 
 class _Reader:
@@ -301,8 +342,8 @@ class _Reader:
                 return self._joined(LOGICAL_CALLS[str(axes.function_name(tree.func))], tree.args, bound, depth)
             case ast.Call() if axes.function_name(tree.func) == "logical_not" and len(tree.args) == 1:
                 return node("not", (self.truth(tree.args[0], bound, depth + 1),))
-        hint = "put brackets around each: (x > 0) & (y > 0)" if isinstance(tree, ast.Constant | ast.Name) else \
-            "write a comparison, such as x > 0"
+        joined = re.search(r"[&|]", self.text) is not None and isinstance(tree, ast.Constant | ast.Name)
+        hint = "put brackets around each: (x > 0) & (y > 0)" if joined else "write a comparison, such as x > 0"
         raise self.error("E111", "a condition is needed here", tree, hint)
 
     def _joined(self, op: str, parts: Sequence[ast.expr], bound: str | None, depth: int) -> Term:
@@ -325,7 +366,12 @@ class _Reader:
         if not _NUMBER.match(written):
             raise self.error("E107", f"'{written[:40]}' is not a decimal number", tree, "such as 0.25 or 1e-7")
         if sum(c.isdigit() for c in written) > MAX_DIGITS:
-            raise self.error("E107", f"a number has {MAX_DIGITS} digits at most", tree)
+            raise self.error("E107", TOO_LONG, tree)
+        exponent = int(re.sub(r"^[^eE]*[eE]?", "", written) or 0)
+        if abs(exponent) > 999:  # never written out
+            large = exponent > 0
+            raise self.error("E115", f"this number is {'infinite' if large else 'zero'} in every format", tree,
+                             "1e308 is the largest" if large else "5e-324 is the smallest")
         return self._finite(terms.const(Fraction(written)), tree)
 
     def _finite(self, term: Term, tree: ast.AST) -> Term:
@@ -406,7 +452,8 @@ class _Reader:
             raise self.error("E109", f"a constant exponent is {MAX_EXPONENT} at most", tree,
                              "write exp(n*log(x)) for a larger one")
         if terms.is_const(base, 0) and n <= 0:
-            raise self.error("E115", "zero has no power of this kind", tree)
+            raise self.error("E115", "zero has no power of this kind", tree,
+                             "write 1 for 0**0" if n == 0 else "this divides by zero")
         foldable = terms.is_const(base) and n.denominator == 1
         if foldable and _bits(terms.number(base)) * abs(n) < 4 * LARGEST.bit_length():
             return self._finite(terms.const(terms.number(base) ** int(n)), tree)
@@ -424,7 +471,9 @@ class _Reader:
         build, low, high = FUNCTIONS[name]
         if not low <= len(given) <= high:
             takes = f"{low}" if low == high else f"{low} or more" if high == ANY else f"{low} or {high}"
-            raise self.error("E106", f"'{name}' takes {takes} argument{'s' * (takes != '1')}, not {len(given)}", tree)
+            shape = "condition, a, b" if name == "where" else ", ".join("abcdefgh"[:max(low, 1)])
+            raise self.error("E106", f"'{name}' takes {takes} argument{'s' * (takes != '1')}, not {len(given)}", tree,
+                             f"write {name}({shape})")
         if name == "where":
             return build(self.truth(given[0], bound, depth), *(self.value(a, bound, depth) for a in given[1:]))
         return self._apply(tree, name, given, bound, depth)
@@ -476,6 +525,8 @@ class _Reader:
     def _no_function(self, tree: ast.expr, name: str) -> FormulaError:
         if name in self.known:
             return self.error("E104", f"'{name}' is an argument, not a function", tree, f"write {name}*(...)")
+        if name in vocabulary.CONSTANTS:
+            return self.error("E104", f"'{name}' is a constant, not a function", tree, f"write {name}*(...)")
         near = vocabulary.HINTS.get(name) or _near(name, FUNCTIONS)
         more = "`lossmith explain E104` lists what a formula may contain"
         return self.error("E104", f"unknown function '{name[:40]}'", tree,
@@ -488,7 +539,8 @@ class _Reader:
         if base.sort != "row":
             raise self.error("E112", "only a row has an index", tree.value, "declare a row: --domain \"x[k]=real\"")
         if not isinstance(tree.slice, ast.Name):
-            raise self.error("E112", "an index is a label, or the index of a sum", tree.slice)
+            raise self.error("E112", "an index is a label, or the index of a sum", tree.slice,
+                             "write x[y], and give the label y for each example; or sum(x[i], i)")
         index = tree.slice.id
         if index in self.labels:
             return _at(base, terms.label(index))
@@ -548,7 +600,7 @@ def _value_of(constant: Term) -> Any:
 
 
 def _near(name: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.65)
     return found[0] if found else None
 
 

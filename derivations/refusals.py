@@ -29,6 +29,7 @@ CODES: Mapping[str, str] = {
     "E113": "a domain that cannot be read, or that holds no number",
     "E114": "a relation that cannot be read, or relations that no numbers satisfy",
     "E115": "a constant that is infinite or has no value",
+    "E116": "a formula in which nothing varies, or that has no value anywhere in its domain",
 }
 
 

@@ -63,15 +63,18 @@ def stabilize(formula: str, domain: Mapping[str, str] | str | Iterable[str], wrt
     between arguments, "x > y". dtype: the formats that the form is judged in; float32 and float64
     together when None. Raises FormulaError, UsageError.
     """
-    from lossmith.formula import dtypes_of, formula_unit, order_by
+    from lossmith.formula import dtypes_of, formats_held, formula_unit, has_value, order_by, varies
 
     dtypes = dtypes_of(dtype)
     unit = formula_unit(formula, domain, where)
+    varies(unit)
     order = order_by(wrt, unit.arguments)
     from lossmith.derivations.kept import derive as run
     from lossmith.stabilized import stabilized
 
-    return stabilized(run(unit, order, dtypes), unit)
+    found = run(unit, order, formats_held(unit, dtypes))
+    has_value(unit, found.form)
+    return stabilized(found, unit)
 
 
 def audit(unit: str | Callable[..., Any], *arguments: Any, **options: Any) -> Result:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "latex", "markdown", "html", "json")
 COMMANDS = ("list", "derive", "generate", "stabilize", "audit", "build", "bench", "doctor", "cache", "explain")
+
+
+_OPTION = re.compile(r"-h|--|--[a-z][a-z-]+(=.*)?", re.DOTALL)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,10 +173,17 @@ def _ulp(text: str) -> float:
         raise argparse.ArgumentTypeError(f"'{text}' is not an error in ulp, such as 4ulp") from None
 
 
+def _with_minus(arguments: Sequence[str]) -> list[str]:
+    """The arguments, a formula that begins with a minus kept from being read as an option: `-p*log(p)`."""
+    if not arguments or arguments[0] not in ("stabilize", "audit"):
+        return list(arguments)
+    return [f" {a}" if a.startswith("-") and not _OPTION.fullmatch(a) else a for a in arguments]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Errors go to stderr, one line each, never a traceback."""
     top = build_parser()
-    options = top.parse_args(arguments)
+    options = top.parse_args(_with_minus(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         top.print_help()
         return EXIT_WELL

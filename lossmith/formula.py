@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lossmith.derivations import declarations, parser
 from lossmith.derivations.declarations import tightened
@@ -11,8 +12,12 @@ from lossmith.derivations.refusals import FormulaError
 from lossmith.derivations.terms import Term, leaves, name_of
 from lossmith.errors import UsageError, did_you_mean
 
+if TYPE_CHECKING:
+    from lossmith.derivations.derivation import StableForm
+
 Domains = Mapping[str, str] | str | Iterable[str]
 Dtypes = ("float64", "float32", "float16", "bfloat16")
+USUAL = ("float32", "float64")  # what a form is judged in when nobody says
 PROBED = 48  # points that are looked for, to see that relations do not contradict one another
 
 
@@ -28,7 +33,7 @@ def formula_unit(formula: str, domain: Domains, where: str | Iterable[str] = ())
     used = {name_of(t) for root in (term, *given) for t in leaves(root)}
     known, given = tightened({n: a for n, a in known.items() if n in used}, given)
     _check_relations(known, given)
-    return Unit("formula", "formula", formula, term, tuple(known.values()), (), (), given=given)
+    return Unit("formula", "formula", formula.strip(), term, tuple(known.values()), (), (), given=given)
 
 
 def _check_relations(known: Mapping[str, Argument], given: tuple[Term, ...]) -> None:
@@ -44,6 +49,53 @@ def _check_relations(known: Mapping[str, Argument], given: tuple[Term, ...]) -> 
         scalar_points(chosen, PROBED, 0, FORMATS["float64"], given=given)
     except ContradictionError as error:
         raise FormulaError("E114", str(error), hint="change a relation, or a domain") from None
+
+
+def varies(unit: Unit) -> None:
+    """Raises FormulaError (E116) for a formula that is a number, whatever its arguments are."""
+    if not unit.arguments:
+        raise FormulaError("E116", "nothing varies in this formula: it is a number", unit.title, stop=len(unit.title),
+                           hint="a formula names an argument: log(1 + x), with --domain \"x=real\"")
+
+
+def has_value(unit: Unit, form: StableForm) -> None:
+    """Raises FormulaError (E116) where no point of the domains gave the formula a value."""
+    if all(m.points == 0 for m in form.errors):
+        where = ", ".join(f"{a.name} {'' if str(a.domain)[0].isalpha() else 'in '}{a.domain}" for a in unit.arguments)
+        raise FormulaError("E116", f"this has no value for any number tried, {where}", unit.title,
+                           stop=len(unit.title), hint="change the formula, a domain, or a relation")
+
+
+def formats_held(unit: Unit, dtypes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The formats in which every domain holds a number; None where these are the usual ones.
+
+    Raises FormulaError (E113) where a format that was asked for, or each of the usual ones, lacks one.
+    """
+    missing = {d: _missing(unit, d) for d in dtypes or USUAL}
+    kept = tuple(d for d, what in missing.items() if not what)
+    if len(kept) == len(missing):
+        return dtypes
+    if dtypes or not kept:
+        raise FormulaError("E113", next(filter(None, missing.values())), hint="give another dtype, or a wider domain")
+    return kept
+
+
+def _missing(unit: Unit, dtype: str) -> str:
+    """What keeps a format from holding a point of the domains; empty where nothing does."""
+    from lossmith.derivations.points import scalar_points, special_values
+    from lossmith.derivations.relations import ContradictionError, names_in
+    from lossmith.derivations.ulp import FORMATS
+
+    for a in unit.arguments:
+        if a.role != "label" and not special_values(a.domain, FORMATS[dtype]):
+            return f"no {dtype} number lies in the domain of '{a.name}', {a.domain}"
+    if unit.given and dtype != "float64":  # of float64 it is known
+        chosen = [a for a in unit.arguments if a.name in names_in(unit.given)]
+        try:
+            scalar_points(chosen, PROBED, 0, FORMATS[dtype], given=unit.given)
+        except ContradictionError as problem:
+            return str(problem)
+    return ""
 
 
 def order_by(wrt: str | Sequence[str] | None, arguments: Sequence[Argument]) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from lossmith.derivations.domains import parse_domain
 from lossmith.derivations.parser import FormulaError, parse_condition, parse_term
 from lossmith.derivations.terms import Term, show, walk
 
+from lossmith import formula
+
 SCALARS = parser.arguments({"x": "extended", "z": "[0,1]"})
 ROWS = parser.arguments({"x[k]": "extended", "t": "simplex", "y": "index", "c": "real"})
 
@@ -166,7 +168,8 @@ def test_conditions() -> None:
 
 def test_every_code_is_explained_and_used() -> None:
     where = Path(parser.__file__).parent
-    source = "".join((where / f).read_text(encoding="utf-8") for f in ("parser.py", "declarations.py", "refusals.py"))
+    files = [*(where / f for f in ("parser.py", "declarations.py", "refusals.py")), Path(formula.__file__)]
+    source = "".join(f.read_text(encoding="utf-8") for f in files)
     for code in parser.CODES:
         assert code in parser.explain(code)
         assert source.count(f'"{code}"') > 1, f"nothing raises {code}"

@@ -63,7 +63,7 @@ BAD = [
     ("+".join(["x"] * 1500), XY, (), "E108", "operations"),
     ("exp(" * 150 + "x" + ")" * 150, XY, (), "E108", "deep"),
     ("(" * 4000 + "x" + ")" * 3999, XY, (), "E108", "deep"),
-    ("-" * 4000 + "x", XY, (), "E108", "deep"),
+    ("-" * 4000 + "x", XY, (), "E108", "operations"),
     ("mish(" * 20 + "x" + ")" * 20, XY, (), "E108", "written out"),
     ("log(x", XY, (), "E102", "not a formula"),
     ("2x", XY, (), "E102", "not a formula"),
@@ -72,6 +72,23 @@ BAD = [
     ("x > y", XY, (), "E111", "a comparison is not a value"),
     ("x[0]", XY, (), "E112", "index"),
     ("sum(x[i]*y[j], i)", XY, (), "E112", "neither a label"),
+    ("log x", XY, (), "E102", "write log(x)"),
+    ("(x + 1))", XY, (), "E102", "1 bracket is opened and 2 closed"),
+    ("x +", XY, (), "E102", "missing after it"),
+    ("+".join(["x"] * 3000), XY, (), "E108", "operations"),
+    ("1" * 5000 + "*x", XY, (), "E107", "60 digits"),
+    ("1e5000 + x", XY, (), "E115", "infinite in every format"),
+    ("1e-5000 + x", XY, (), "E115", "zero in every format"),
+    ("x*0**0", XY, (), "E115", "write 1 for 0**0"),
+    ("pi(x)", XY, (), "E104", "'pi' is a constant"),
+    ("where(x, 1, 2)", XY, (), "E111", "such as x > 0"),
+    ("where(x > 0)", XY, (), "E106", "write where(condition, a, b)"),
+    ("x", XY, ("x = y",), "E114", "what is equal has one name"),
+    ("x", XY, ("x > y +",), "E114", "this is no relation"),
+    ("2 + 3", {}, (), "E116", "nothing varies"),
+    ("0*x", XY, (), "E116", "nothing varies"),
+    ("log(x)", {"x": "(-inf,0)"}, (), "E116", "x in (-inf, 0)"),
+    ("sqrt(-sum(exp(x)))", {"x": "real"}, (), "E116", "no value"),
 ]
 
 
@@ -143,6 +160,37 @@ def test_domains(text: str, read: str | None) -> None:
             parse_domain(text)
     else:
         assert str(parse_domain(text)) == read
+
+
+@pytest.mark.parametrize(("domain", "where", "formats"), [
+    ("x=[1e300,1e301]", (), ["float64"]), ("x=[1e-300,1e-299]", (), ["float64"]),
+    ("x=[1e30,1e31]", (), ["float32", "float64"]),
+    ("x=real, y=real", ("x*y > 1e80",), ["float64"]),
+])
+def test_a_form_is_judged_where_its_domain_has_numbers(domain: str, where: tuple[str, ...], formats: list[str]) -> None:
+    """Not in float32 where no number of the domain is one; which is refused if it was asked for."""
+    formula = "x + y" if where else "x + 1"
+    assert sorted(m.dtype for m in lm.stabilize(formula, domain, where=where).form.errors) == formats
+    if "float32" not in formats:
+        with pytest.raises(FormulaError, match="no float32 number"):
+            lm.stabilize(formula, domain, where=where, dtype="float32")
+
+
+def test_bounds_of_many_digits_are_written_as_a_person_does() -> None:
+    for text in ("[-2.5e-79, 1e300]", "(1.234e+100, inf)", "[1/3, 1e21]"):
+        written = str(parse_domain(text))
+        assert len(written) < 25 and parse_domain(written) == parse_domain(text)
+
+
+@pytest.mark.parametrize("formula", ["-p*log(p)", "-(1 - p)**2", "--p", "-p"])
+def test_a_formula_that_begins_with_a_minus(formula: str, command: Run) -> None:
+    found = command("stabilize", formula, "--domain", "p=(0,1)", "--where", "-p < 0", "--json")
+    assert found.returncode == 0, found.stderr
+    assert f'"title": "{formula}"' in found.stdout
+
+
+def test_an_option_that_there_is_not_stays_one(command: Run) -> None:
+    assert "--domian" in command("stabilize", "x", "--domian", "x=real").stderr
 
 
 def test_a_long_formula_is_read() -> None:
