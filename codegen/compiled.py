@@ -111,11 +111,12 @@ def is_private(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """A generated C file and its header."""
+    """A generated C file and its header. flags: what it is compiled with where that succeeds, else without."""
 
     name: str
     source: bytes
     header: bytes
+    flags: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: str | Path) -> Source:
@@ -159,7 +160,7 @@ def no_compiler() -> CompileError:
 
 def _key(source: Source, command: Sequence[str], flags: Sequence[str]) -> str:
     made = hashlib.sha256()
-    asked = "\0".join([*command, *flags]).encode()
+    asked = "\0".join([*command, *flags, *source.flags]).encode()
     for text in (source.source, source.header, _version(tuple(command)), asked, _processor()):
         made.update(hashlib.sha256(text).digest())
     return made.hexdigest()[:32]
@@ -194,7 +195,8 @@ def compile_into(command: Sequence[str], flags: Sequence[str], source: Source, l
         (work / f"{source.name}.h").write_bytes(source.header)
         made = work / "made.so"
         said = ""
-        for more in extra:
+        tries = [[*words, *own] for words in extra for own in ((source.flags, ()) if source.flags else ((),))]
+        for more in tries:
             said = _run([*command, *more, *flags, f"{source.name}.c", "-o", made.name, "-lm"], work)
             if not said:
                 break

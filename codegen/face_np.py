@@ -205,9 +205,10 @@ class _Plan:
         outs = [np.empty(s, self.dtype) for s in shapes] if out is None else self._given(out, shapes, arrays, itself)
         if outs is None or numbers is None:
             return None
-        held = (ctypes.c_double * len(numbers))(*numbers) if numbers else 0
+        held = (ctypes.c_double * len(numbers))(*numbers)
         if self.face(self.plan, *[address(a) for a in arrays], *self.no_inputs, *[address(o) for o in outs],
-                     *self.no_output, held, *sizes, faces.EACH if out is None else faces.CHECKED, compiled.threads()):
+                     *self.no_output, ctypes.addressof(held), *sizes, faces.EACH if out is None else faces.CHECKED,
+                     compiled.threads()):
             return None
         return outs[0] if len(outs) == 1 else tuple(outs)
 

@@ -189,11 +189,12 @@ class _Plan:
 class _Call:
     """One call, without its tensors, which autograd keeps as long as it must."""
 
-    __slots__ = ("count", "numbers", "options", "others", "plan", "reduction", "small", "threads", "width")
+    __slots__ = ("count", "held", "numbers", "options", "others", "plan", "reduction", "small", "threads", "width")
 
     def __init__(self, plan: _Plan, reduction: int, options: dict[str, Any], numbers: Any,
                  tensors: Sequence[Tensor]) -> None:
-        self.plan, self.reduction, self.options, self.numbers = plan, reduction, options, numbers
+        self.plan, self.reduction, self.options, self.held = plan, reduction, options, numbers
+        self.numbers = ctypes.addressof(numbers) if numbers else 0
         first = tensors[0]
         self.others: Sequence[Tensor] = tensors[1:]
         self.width = first.shape[-1] if plan.state.rows else 1

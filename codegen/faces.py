@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import re
+import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -26,6 +27,7 @@ HELPERS = Path(__file__).resolve().parents[1] / "templates" / "face" / "face.j2"
 INPUTS, NUMBERS = 6, 4
 EACH, MEAN, SUM, CHECKED = range(4)
 SOUND, SMALL, OUTSIDE, TOO_LONG = range(4)
+_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 _FORMULA = re.compile(r"^(?://|#) formula ([0-9a-f]+) ", re.MULTILINE)
 _building = threading.Lock()
 # Why something is not computed in C: a unit's name, or that of the faces' own library, to a line.
@@ -135,7 +137,9 @@ def helpers() -> Any:
 def helper_source() -> Any:
     from lossmith.codegen import compiled
 
-    return compiled.Source("face", HELPERS.read_bytes(), b"")
+    headers = sysconfig.get_path("include")
+    plain = not (Path(headers) / "Python.h").exists() or _FREE_THREADED
+    return compiled.Source("face", HELPERS.read_bytes(), b"", () if plain else ("-DLOSSMITH_PYTHON", f"-I{headers}"))
 
 
 class Plan(ctypes.Structure):
@@ -172,12 +176,19 @@ def planned(function: Callable[..., int], parameters: Sequence[Any], domains: di
 
 
 def caller(helpers: Any) -> Callable[..., int]:
-    """`lossmith_face` of the faces' library: a plan, places of inputs and outputs, sizes; see its source."""
+    """`lossmith_face` of the faces' library: a plan, places of inputs and outputs, sizes; see its source. It is a
+    function of Python where the library was built with Python.h, else one of ctypes, which takes a microsecond more."""
+    found: Callable[..., int]
+    if hasattr(helpers, "lossmith_face_called") and not _FREE_THREADED:
+        made = ctypes.PyDLL(None, handle=helpers._handle).lossmith_face_called
+        made.argtypes, made.restype = (), ctypes.py_object
+        found = made()
+        return found
     function: Any = helpers.lossmith_face
     function.argtypes = (*(ctypes.c_void_p,) * (INPUTS + 4), ctypes.c_int64, ctypes.c_int64, ctypes.c_int,
                          ctypes.c_int)
     function.restype = ctypes.c_int
-    found: Callable[..., int] = function
+    found = function
     return found
 
 
