@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+from lossmith.audit import stream
 from lossmith.audit.adapters import Unavailable
 from lossmith.audit.condition import excuse_for
 from lossmith.audit.contenders import CONTENDERS, Setting, values
@@ -20,6 +22,7 @@ from lossmith.derivations.ulp import FORMATS, Array
 POINTS, CLASSES = 300, 10  # hard points of an elementwise loss; of a row loss the length of the rows
 REFERENCES = ("torch.compile", "torch", "numpy by hand", "np")  # the first that is here is what ratios are taken to
 BOUND = 4.0
+REST = 5e-3  # seconds between contenders that use several threads
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Line:
-    """One contender on one size. `seconds` per call, `ratio`: times as fast as the reference; `absent`: why it is not
-    there, and nothing else is known of it."""
+    """One contender on one size. `seconds` per call, `ratio`: times as fast as the reference; `moved`: the bytes of
+    inputs and outputs; `share`: of the speed at which memory alone moves as many, by the faster of copying and
+    adding, 0 where neither was timed; `absent`: why it is not there, and nothing else is known of it."""
 
     loss: str
     size: str
@@ -47,6 +51,9 @@ class Line:
     ratio: float = 0.0
     rounds: int = 0
     reference: str = ""
+    dtype: str = "float32"
+    moved: int = 0
+    share: float = 0.0
     accuracy: Mapping[str, Accuracy] | None = None
     absent: str = ""
 
@@ -55,27 +62,34 @@ def lines(workload: Workload, shape: Sequence[int], setting: Setting, names: Ite
           clock: str = "wall", progress: Callable[[str], None] | None = None) -> list[Line]:
     """Every contender of `names` on data of one shape. Raises KeyError for a name that is none."""
     arrays = drawn(workload, shape, setting.dtype)
-    runners, found = {}, dict[str, Line]()
-    size = "x".join(map(str, shape))
+    moved = stream.traffic(arrays, int(np.prod(shape[:-1] if workload.is_row else shape)), setting.both)
+    head = Line(workload.name, "x".join(map(str, shape)), "", dtype=setting.dtype, moved=moved)
+    runners, found = dict[str, Callable[[], object]](), dict[str, Line]()
     for name in names:
         if progress:
-            progress(f"{workload.name} {size}: {name}")
-        found[name] = Line(workload.name, size, name)
+            progress(f"{head.loss} {head.size}: {name}")
+        found[name] = replace(head, contender=name)
         try:
-            accuracy = accuracy_of(workload, name, setting)
-            runners[name] = CONTENDERS[name](workload, arrays, setting)
+            if name in stream.NAMES:
+                runners[name] = stream.streaming(name, moved, setting.threads)
+            else:
+                found[name] = replace(found[name], accuracy=accuracy_of(workload, name, setting))
+                runners[name] = CONTENDERS[name](workload, arrays, setting)
             runners[name]()
-            found[name] = replace(found[name], accuracy=accuracy)
         except Unavailable as problem:
             found[name] = replace(found[name], absent=str(problem))
             runners.pop(name, None)
-    if not runners:
-        return list(found.values())
+    return _timed(found, runners, int(np.prod(shape)), seconds, clock, setting) if runners else list(found.values())
+
+
+def _timed(found: dict[str, Line], runners: Mapping[str, Callable[[], object]], elements: int, seconds: float,
+           clock: str, setting: Setting) -> list[Line]:
     reference = next((r for r in REFERENCES if r in runners), next(iter(runners)))
-    elements = int(np.prod(shape))
-    for name, t in race(runners, reference, seconds, clock).items():
+    times = race(runners, reference, seconds, clock, rest=REST if setting.threads > 1 else 0.0)
+    memory = max((times[n].ratio for n in stream.NAMES if n in times), default=math.inf)
+    for name, t in times.items():
         found[name] = replace(found[name], seconds=t.seconds, per_element=t.seconds / elements, ratio=t.ratio,
-                              rounds=t.rounds, reference=reference)
+                              rounds=t.rounds, reference=reference, share=t.ratio / memory)
     return list(found.values())
 
 

@@ -7,8 +7,10 @@ A contender is prepared once for some data, and gives what is then called: it re
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -83,10 +85,10 @@ def _c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Cal
         library.function(name, setting.entry, options["dtype"], setting.tier)
     except (compiled.CompileError, KeyError) as problem:
         raise Unavailable(f"C: {problem}") from None
-    data = dict(arrays)
+    data, out = dict(arrays), library.call(name, setting.entry, dict(arrays), **options)
 
     def call() -> Any:
-        found = library.call(name, setting.entry, data, **options)
+        found = library.call(name, setting.entry, data, out=out, **options)  # who calls C brings what is written to
         return (found["loss"], found["gradient"]) if setting.both else found["loss"]
 
     return call
@@ -133,8 +135,23 @@ def _needs(package: str) -> Any:
         raise Unavailable(f"{package} is not installed") from None
 
 
-def _jax(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+@cache
+def _jax_on(threads: int) -> Any:
+    """jax, whose pool has as many threads as this process has cores at its first call: fewer for a moment."""
     jax = _needs("jax")
+    if not hasattr(os, "sched_setaffinity"):
+        return jax
+    whole = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(whole)[:threads])
+    try:
+        jax.devices()
+    finally:
+        os.sched_setaffinity(0, whole)
+    return jax
+
+
+def _jax(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    jax = _jax_on(setting.threads)
     if setting.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     function = by_hand.array_function(workload, jax.numpy)
@@ -186,8 +203,9 @@ def _scipy(workload: Workload, arrays: Mapping[str, Array], setting: Setting) ->
 
 
 def _sklearn(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
-    run = by_hand.sklearn_function(workload, _needs("sklearn._loss"))
-    raw, true = (np.ascontiguousarray(a) for a in arrays.values())
+    first, second = arrays.values()
+    run = by_hand.sklearn_function(workload, _needs("sklearn._loss"), first.shape[-1])
+    raw, true = np.ascontiguousarray(first), np.ascontiguousarray(second.astype(first.dtype))
     if setting.both:
         return lambda: run.loss_gradient(true, raw, n_threads=setting.threads)
     return lambda: run.loss(true, raw, n_threads=setting.threads)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import importlib
+import importlib.util
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -47,20 +51,49 @@ def module(target: str, unit: Unit) -> ModuleType:
     return made
 
 
+@cache
+def _in_catalogue(target: str, name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(f"lossmith.generated.{target}.{name}")
+    except ModuleNotFoundError:
+        return None
+
+
 def faced(target: str, unit: Unit, dtype: str, tier: str) -> ModuleType:
-    """The generated module of the catalogue as it is imported, whose functions compute in C. Raises Unavailable."""
+    """The generated module as users import it, whose functions compute in C; of a loss that is not in the catalogue,
+    printed now and computed in the same way. Raises Unavailable."""
     from lossmith.codegen import compiled
 
+    if faces.backend() == "pure":
+        raise Unavailable("off: LOSSMITH_BACKEND=pure")
+    made = _in_catalogue(target, unit.name) or _printed(target, unit)
+    source = Path(made.__file__ or "").parents[1] / "c" / f"{unit.name}.c"
     try:
-        made = importlib.import_module(f"lossmith.generated.{target}.{unit.name}")
-        source = Path(made.__file__ or "").parents[1] / "c" / f"{unit.name}.c"
-        if faces.backend() == "pure" or not source.exists():
-            raise Unavailable("off: LOSSMITH_BACKEND=pure" if source.exists() else f"{source.name} is not generated")
+        if not source.exists():
+            raise Unavailable(f"{source.name} is not generated")
         compiled.load(source).function(unit.name, "loss_gradient", compiled.SUFFIX[dtype], tier)
-    except (ModuleNotFoundError, KeyError, compiled.CompileError) as problem:
+    except (KeyError, compiled.CompileError) as problem:
         raise Unavailable(f"C: {problem}") from None
     if unit.name in faces.refusals:
         raise Unavailable(f"C: {faces.refusals[unit.name]}")
+    return made
+
+
+@cache
+def _printed(target: str, unit: Unit) -> ModuleType:
+    """A unit's module and its C, written to a folder of this process, the module's functions attached to the C."""
+    place = Path(tempfile.mkdtemp(prefix="lossmith-bench-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    for path, body in {**texts(target, unit), **texts("c", unit)}.items():
+        (place / path).parent.mkdir(exist_ok=True)
+        (place / path).write_text(body, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(f"lossmith_faced_{target}_{unit.name}",
+                                                  place / target / f"{unit.name}.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    library = faces.Library(place / "c" / f"{unit.name}.c")
+    importlib.import_module(f"lossmith.codegen.face_{target}").attach(made, library)
     return made
 
 
@@ -159,8 +192,59 @@ ROWS: dict[str, Function] = {
 }
 
 
+ROW_LOOP = """
+def run(x, given):
+    rows, classes = x.shape
+    loss, gradient = zeros(rows, x.dtype), empty({shape}, x.dtype)
+    for i in prange(rows):
+        most = x[i, 0]
+        for c in range(1, classes):
+            most = max(most, x[i, c])
+        total = exp(x[i, 0] - most)
+        for c in range(1, classes):
+            total += exp(x[i, c] - most)
+        size = log(total)
+        {loss}
+        {gradient}
+    return {outputs}
+"""
+ROW_PARTS = {  # of a row: its loss, and its gradient
+    "sparse_softmax_cross_entropy": ("""
+        loss[i] = size + most - x[i, given[i]]
+""", """
+        for c in range(classes):
+            gradient[i, c] = exp(x[i, c] - most) / total
+        gradient[i, given[i]] -= 1
+"""),
+    "kl_divergence_from_logits": ("""
+        for c in range(classes):
+            if given[i, c] > 0:
+                loss[i] += given[i, c] * (log(given[i, c]) - (x[i, c] - most - size))
+""", """
+        for c in range(classes):
+            gradient[i, c] = exp(x[i, c] - most) / total - given[i, c]
+"""),
+}
+
+
+def _row_loop(workload: Workload, both: bool, space: dict[str, Any]) -> Function:
+    if workload.unit.name not in ROW_PARTS:
+        raise Unavailable("nobody has written it")
+    loss, gradient = ROW_PARTS[workload.unit.name]
+    text = ROW_LOOP.format(shape="(rows, classes)" if both else "(1, 1)", loss=loss.strip(),
+                           gradient=gradient.strip() if both else "", outputs="loss, gradient" if both else "loss")
+    exec(text, space)
+    return space["run"]  # type: ignore[no-any-return]
+
+
 def loop(workload: Workload, both: bool, numba: Any) -> Function:
-    """One loop over the elements, compiled by numba, in parallel where there are threads. Raises Unavailable."""
+    """One loop over the elements, or rows, compiled by numba, in parallel where there are threads. Raises
+    Unavailable."""
+    space: dict[str, Any] = {n: getattr(np, n) for n in NAMES}
+    space |= {"empty": np.empty, "zeros": np.zeros, "prange": numba.prange}
+    if workload.is_row:
+        run = _row_loop(workload, both, space)
+        return numba.njit(run, parallel=True, error_model="numpy")  # type: ignore[no-any-return]
     written, names = _written(workload), [a.name for a in workload.given]
     outputs = ["loss", "gradient"] if both else ["loss"]
     lines = [f"def run({', '.join(f'{n}_in' for n in names)}):",
@@ -169,7 +253,6 @@ def loop(workload: Workload, both: bool, numba: Any) -> Function:
              *(f"        {name} = {_scalar(text)}" for name, text in written.parts),
              *(f"        {o}_out[i] = {_scalar(getattr(written, o))}" for o in outputs),
              f"    return {', '.join(f'{o}_out' for o in outputs)}"]
-    space: dict[str, Any] = {n: getattr(np, n) for n in NAMES} | {"empty": np.empty, "prange": numba.prange}
     exec("\n".join(lines), space)
     return numba.njit(space["run"], parallel=True, error_model="numpy")  # type: ignore[no-any-return]
 
@@ -238,11 +321,13 @@ def _less_one(gradient: Any, y: Any) -> Any:
     return gradient
 
 
-def sklearn_function(workload: Workload, losses: Any) -> Any:
+def sklearn_function(workload: Workload, losses: Any, classes: int) -> Any:
     """scikit-learn's compiled losses, of booster and linear models. Raises Unavailable."""
-    names = {"sigmoid_cross_entropy": "HalfBinomialLoss", "poisson": "HalfPoissonLoss", "huber": "HuberLoss"}
+    names = {"sigmoid_cross_entropy": "HalfBinomialLoss", "poisson": "HalfPoissonLoss", "huber": "HuberLoss",
+             "sparse_softmax_cross_entropy": "HalfMultinomialLoss"}
     name = names.get(workload.unit.name)
     if name is None:
         raise Unavailable("sklearn._loss has no such loss")
     loss = importlib.import_module("sklearn._loss.loss")
-    return loss.HuberLoss(delta=1.0) if name == "HuberLoss" else getattr(loss, name)()
+    given = {"HuberLoss": {"delta": 1.0}, "HalfMultinomialLoss": {"n_classes": classes}}
+    return getattr(loss, name)(**given.get(name, {}))

@@ -6,28 +6,24 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from lossmith.audit.bench import Line
+from lossmith.audit import drawing
+from lossmith.audit.bench import BOUND, Line
 from lossmith.audit.contenders import OURS
+from lossmith.audit.drawing import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Axis
+from lossmith.audit.stream import NAMES
+from lossmith.derivations.ulp import FORMATS
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 130, 30, 40
-STYLE = ("text{font:12px sans-serif;fill:currentColor}.grid{stroke:currentColor;opacity:.15}"
-         ".front{fill:none;stroke:currentColor;stroke-dasharray:4 3;opacity:.6}"
-         ".ours{fill:#0a7d4f}.peer{fill:#b3541e}")
+RIGHT = 100  # pixels beside the axes, for what the lines across say
+BAND = 34  # pixels above the axis for what is no number
 
 
 def pictures(lines: Sequence[Line]) -> str:
-    """One picture for each loss and size, below one another."""
-    groups: dict[tuple[str, str], list[Line]] = {}
+    """One picture for each loss and size."""
+    groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:
         if not line.absent:
-            groups.setdefault((line.loss, line.size), []).append(line)
-    parts = [f"<g transform='translate(0 {k * HEIGHT})'>{_picture(*key, group)}</g>"
-             for k, (key, group) in enumerate(groups.items())]
-    height = HEIGHT * max(1, len(groups))
-    return (f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' color='#222'>"
-            f"<title>Time against accuracy</title><style>{STYLE}</style>"
-            f"<rect width='{WIDTH}' height='{height}' fill='#fff'/>{''.join(parts)}</svg>\n")
+            groups.setdefault((line.loss, line.size, line.dtype), []).append(line)
+    return drawing.sheet("Time against accuracy", [_picture(*key, group) for key, group in groups.items()])
 
 
 def error_bits(line: Line) -> float:
@@ -47,31 +43,52 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def _picture(loss: str, size: str, lines: Sequence[Line]) -> str:
-    times = [line.seconds for line in lines]
-    bits = [error_bits(line) for line in lines]
-    top = max([6.0, *(b + 1 for b in bits if math.isfinite(b))])
-    low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)) + 1e-9)
+def _picture(loss: str, size: str, dtype: str, lines: Sequence[Line]) -> str:
+    memory = min((line.seconds for line in lines if line.contender in NAMES), default=0.0)
+    lines = [line for line in lines if line.contender not in NAMES]
+    ulps = [2.0**error_bits(line) for line in lines]
+    lost = 2.0 ** FORMATS[dtype].precision  # ulp at which no digit is left
+    times = [line.seconds for line in lines] + [memory] * (memory > 0)
+    x = Axis(*drawing.around(times), LEFT, WIDTH - RIGHT)
+    y = Axis(0.3, 3 * max([16.0, lost, *(u for u in ulps if math.isfinite(u))]), HEIGHT - BOTTOM, TOP + BAND)
+    out = drawing.frame(f"{loss}, {size}, {dtype}", x, y, ("time of a call", "worst error, ulp"),
+                        (drawing.seconds, drawing.plain))
+    at = TOP + BAND / 2
+    points = [(x(line.seconds), y(u) if math.isfinite(u) else at) for line, u in zip(lines, ulps, strict=True)]
+    out += [f"<text x='{LEFT - 6}' y='{at + 4:.1f}' text-anchor='end'>NaN, \u221e</text>",
+            f"<line class='grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{TOP + BAND}' y2='{TOP + BAND}'/>",
+            _across(y(BOUND), f"{BOUND:g} ulp promised"), _across(y(lost), "no digit right")]
+    taken = [(LEFT + 0.0, y(v) - 1, WIDTH - RIGHT + 0.0, y(v) + 1) for v in (BOUND, lost)]
+    if memory:
+        out.append(f"<line class='mark' x1='{x(memory):.1f}' x2='{x(memory):.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}'/>"
+                   f"<text class='faint' x='{x(memory) + 4:.1f}' y='{TOP - 4}'>memory alone</text>")
+        taken.append((x(memory) - 1, TOP, x(memory) + 1, HEIGHT - BOTTOM))
+    out.append(f"<path class='front' d='{_steps(front(points_of(points)))}'/>")
+    kinds = ["ours" if line.contender in OURS else "peer" for line in lines]
+    out += [f"<circle class='{kind}' cx='{px:.1f}' cy='{py:.1f}' r='4.5'><title>{escape(_said(line))}</title></circle>"
+            for line, kind, (px, py) in zip(lines, kinds, points, strict=True)]
+    box = (LEFT + 2.0, TOP + 0.0, WIDTH - RIGHT + 0.0, HEIGHT - BOTTOM - 2.0)
+    return "".join(out + drawing.labels(points, [line.contender for line in lines], kinds, box, taken))
 
-    def x(seconds: float) -> float:
-        return LEFT + (math.log10(seconds) - low) / max(1, high - low) * (WIDTH - LEFT - RIGHT)
 
-    def y(b: float) -> float:
-        return HEIGHT - BOTTOM - (min(b, top) + 1) / (top + 1) * (HEIGHT - TOP - BOTTOM)
+def points_of(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Pixels as (time, error), both better when less: a picture's height grows downwards."""
+    return [(px, -py) for px, py in places]
 
-    out = [f"<text x='{LEFT}' y='18'>{escape(loss)}, {escape(size)}: worst error in ulp against time</text>"]
-    for power in range(low, high + 1):
-        at, label = x(10.0**power), f"{10.0 ** (power + 6):g} us" if power < -3 else f"{10.0 ** (power + 3):g} ms"
-        out.append(f"<line class='grid' x1='{at:.1f}' x2='{at:.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}'/>"
-                   f"<text x='{at:.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>{label}</text>")
-    for b in range(0, math.floor(top) + 1, max(2, math.ceil(top / 6))):
-        out.append(f"<line class='grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y(b):.1f}' y2='{y(b):.1f}'/>"
-                   f"<text x='{LEFT - 6}' y='{y(b) + 4:.1f}' text-anchor='end'>{2**b if b < 10 else f'2^{b}'}</text>")
-    best = " ".join(f"{x(t):.1f},{y(b):.1f}" for t, b in front(list(zip(times, bits))))
-    out.append(f"<polyline class='front' points='{best}'/>")
-    for line, error in zip(lines, bits):
-        kind = "ours" if line.contender in OURS else "peer"
-        name = line.contender if math.isfinite(error) else f"{line.contender} (NaN or infinity)"
-        out.append(f"<circle class='{kind}' cx='{x(line.seconds):.1f}' cy='{y(error):.1f}' r='4'/>"
-                   f"<text x='{x(line.seconds) + 7:.1f}' y='{y(error) - 5:.1f}'>{escape(name)}</text>")
-    return "".join(out)
+
+def _steps(best: Sequence[tuple[float, float]]) -> str:
+    path, last = "", 0.0
+    for k, (px, error) in enumerate(best):
+        path += f"M{px:.1f} {-error:.1f}" if k == 0 else f"L{px:.1f} {last:.1f}L{px:.1f} {-error:.1f}"
+        last = -error
+    return path
+
+
+def _across(height: float, text: str) -> str:
+    return (f"<line class='mark' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{height:.1f}' y2='{height:.1f}'/>"
+            f"<text class='faint' x='{WIDTH - RIGHT + 5}' y='{height + 4:.1f}'>{text}</text>")
+
+
+def _said(line: Line) -> str:
+    errors = ", ".join(f"{name} {a} ulp" for name, a in (line.accuracy or {}).items())
+    return f"{line.contender}: {drawing.seconds(line.seconds)}; {errors}"

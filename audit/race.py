@@ -25,8 +25,12 @@ class Timing:
 
 
 def race(runners: Mapping[str, Callable[[], object]], reference: str, seconds: float = 2.0, clock: str = "wall",
-         least: int = 5) -> dict[str, Timing]:
-    """Every runner in every round, in another order each time, until `seconds` are over; at least `least` rounds."""
+         least: int = 5, rest: float = 0.0) -> dict[str, Timing]:
+    """Every runner in every round, in another order each time, until `seconds` are over; at least `least` rounds.
+
+    rest: seconds of sleep before each, in which the threads of the one before stop waiting for more work: they
+    would take a core from the next.
+    """
     now = CLOCKS[clock]
     repeats = {name: _repeats(run, now) for name, run in runners.items()}
     found: dict[str, list[float]] = {name: [] for name in runners}
@@ -35,6 +39,8 @@ def race(runners: Mapping[str, Callable[[], object]], reference: str, seconds: f
     while time.perf_counter() < end or len(found[reference]) < least:
         shuffle(order)
         for name in order:
+            if rest:
+                time.sleep(rest)
             found[name].append(_once(runners[name], repeats[name], now))
     base = found[reference]
     return {name: Timing(statistics.median(times), statistics.median(b / max(t, 1e-12) for t, b in zip(times, base)),

@@ -64,6 +64,7 @@ FORMULAS = {
     "log_cosh": Formula("log(cosh(x - y))", {"x": "real", "y": "real"}, ("y",)),
     "poisson": Formula("exp(x) - z*x", {"x": "real", "z": "[0,inf)"}, ("z",)),
 }
+DRAWN = 1 << 24  # random elements of one array: more take longer to draw than to time
 USUAL = ("sigmoid", "softmax", "focal", "kl", "huber", "log_cosh", "poisson")
 WRITTEN = {
     "sigmoid_cross_entropy": Written("maximum(x, 0) - x*z + log1p(exp(-abs(x)))", "1/(1 + exp(-x)) - z"),
@@ -99,7 +100,11 @@ def _unit(name: str, formula: Formula) -> Unit:
 
 
 def drawn(workload: Workload, shape: Sequence[int], dtype: str, seed: int = 0) -> dict[str, Array]:
-    """Data as in training: normal inputs of some spread, targets in their domain."""
+    """Data as in training: normal inputs of some spread, targets in their domain; beyond DRAWN elements they repeat."""
+    ahead = max(1, DRAWN // math.prod(shape[1:]))
+    if shape[0] > ahead:
+        few = drawn(workload, (ahead, *shape[1:]), dtype, seed)
+        return {name: np.resize(a, (shape[0], *a.shape[1:])) for name, a in few.items()}
     rng, fmt = np.random.default_rng(seed), FORMATS[dtype]
     lead = tuple(shape[:-1]) if workload.is_row else tuple(shape)
     found = {}

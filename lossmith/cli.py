@@ -147,6 +147,8 @@ def _add_bench(commands: Commands) -> None:
                      help="of `lossmith list`, or focal, huber, log_cosh, poisson; default: the usual ones")
     add.add_argument("--size", action="append", metavar="N|ROWSxCLASSES", help="1e6, or 4096x1000; may be repeated")
     add.add_argument("--full", action="store_true", help="sizes from a hundred to where memory is all that counts")
+    add.add_argument("--growth", action="store_true",
+                     help="sizes from 1e2 to 1e8, rows of 2 to 262144 classes; the picture is of time against size")
     add.add_argument("--contender", action="append", metavar="NAME",
                      help="np, pt, c, torch, torch.compile, jax, 'numpy by hand', ..; may be repeated; default: all")
     add.add_argument("--forward", action="store_true", help="the loss alone, without its gradient")
@@ -157,7 +159,8 @@ def _add_bench(commands: Commands) -> None:
     add.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                      help="cpu counts this process alone, where others run beside it")
     add.add_argument("--json", action="store_true", help="print JSON")
-    add.add_argument("--plot", metavar="FILE", help="write a picture of time against accuracy, SVG")
+    add.add_argument("--plot", metavar="FILE",
+                     help="write a picture of time against accuracy, with --growth against size: SVG")
 
 
 def _positive(text: str) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import json
 import math
+import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lossmith.audit import bench, contenders, pareto, race, workloads
+from lossmith.audit import bench, contenders, drawing, growing, pareto, race, stream, workloads
 from lossmith.audit.adapters import Unavailable
 from lossmith.audit.bench import Accuracy, Line
 from lossmith.audit.contenders import Setting
@@ -86,11 +89,12 @@ def test_the_loop_for_numba_computes_the_loss() -> None:
         def njit(run: Callable[..., object], **_: object) -> Callable[..., object]:
             return run
 
-    for name in ("sigmoid", "focal", "huber", "log_cosh", "poisson"):
+    for name in workloads.USUAL:
         workload = workloads.load(name)
-        arrays = list(workloads.drawn(workload, (20,), "float64").values())
+        arrays = list(workloads.drawn(workload, (4, 5) if workload.is_row else (20,), "float64").values())
         hand = contenders.by_hand.hand(workload, True)(*arrays)
-        np.testing.assert_allclose(loop(workload, True, Plain)(*arrays), hand, rtol=1e-12)
+        for got, wanted in zip(loop(workload, True, Plain)(*arrays), hand, strict=True):  # type: ignore[call-overload]
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-15)
 
 
 def test_expressions_for_numexpr_use_its_words() -> None:
@@ -113,8 +117,73 @@ def test_a_picture_is_whole_and_says_who_is_wrong() -> None:
             Line("a<b", "9", "jax", absent="not installed")]
     text = pareto.pictures(made)
     ElementTree.fromstring(text)
-    assert "torch (NaN or infinity)" in text and "jax" not in text
+    assert "NaN, \u221e" in text and "jax" not in text and "prefers-color-scheme:dark" in text
     assert math.isinf(pareto.error_bits(made[1]))
+
+
+def _boxes(picture: str) -> list[drawing.Box]:
+    """The labels of contenders in a picture, as boxes of about their size."""
+    found = re.findall(r"<text class='(?:ours|peer)' x='([-0-9.]+)' y='([-0-9.]+)'>([^<]+)<", picture)
+    return [(float(x), float(y) - 10, float(x) + 6.5 * len(text), float(y) + 2) for x, y, text in found]
+
+
+def test_no_label_covers_another_or_leaves_the_picture() -> None:
+    """Contenders of one speed and one error, as peers often are, and one far from all."""
+    names = ("np", "pt", "c", "torch", "torch.compile", "numpy by hand", "numba", "numexpr", "scipy", "sklearn")
+    made = [Line("loss", "9", n, 1e-3 * (1 + 0.03 * k), accuracy={"loss": Accuracy(1.6e7, 0)})
+            for k, n in enumerate(names)] + [Line("loss", "9", "jax", 1.0, accuracy={"loss": Accuracy(1.0, 2)})]
+    boxes = _boxes(pareto.pictures(made))
+    assert len(boxes) == len(made)
+    for i, box in enumerate(boxes):
+        assert box[0] > 0 and box[2] < drawing.WIDTH and box[1] > 0 and box[3] < drawing.HEIGHT
+        assert all(drawing._overlap(box, other) == 0 for other in boxes[:i])
+
+
+def test_lines_that_end_together_are_named_apart() -> None:
+    heights = drawing.spread([50.0, 50.0, 51.0, 300.0, 400.0], 14.0, 44.0, 330.0)
+    ordered = sorted(heights)
+    assert all(b - a >= 13.9 for a, b in itertools.pairwise(ordered)) and ordered[0] >= 44 and ordered[-1] <= 330
+
+
+@pytest.mark.parametrize("value, text", [(1e-9, "1 ns"), (2e-5, "20 \u00b5s"), (0.5, "500 ms"), (1.0, "1 s")])
+def test_times_have_their_unit(value: float, text: str) -> None:
+    assert drawing.seconds(value) == text
+
+
+def test_growth_is_drawn_by_contender() -> None:
+    made = [Line("loss", f"{4096 // c}x{c}", n, 1e-3, 1e-9 * c) for c in (2, 64, 4096) for n in ("c", "torch")]
+    text = growing.pictures([*made, Line("loss", "9x2", "jax", absent="not installed")])
+    ElementTree.fromstring(text)
+    assert "classes of a row" in text and ">torch<" in text and "jax" not in text
+
+
+def test_memory_alone_is_beside_the_kernels() -> None:
+    """Share is of the faster of the two, and a copy of so many bytes is counted as such."""
+    made = {m.contender: m for m in bench.lines(SIGMOID, (5000,), Setting(), ["np", *stream.NAMES], 0.0)}
+    assert made["np"].moved == 5000 * 4 * 4
+    assert max(made[n].share for n in stream.NAMES) == pytest.approx(1.0)
+    assert made["np"].share < 1 and made["stream copy"].accuracy is None
+
+
+def test_lines_are_read_back() -> None:
+    line = Line("loss", "9", "np", 1e-3, accuracy={"loss": Accuracy(math.inf, 1)})
+    assert bench_command.read(json.loads(json.dumps(bench_command._plain(line)))) == line
+
+
+def test_a_size_that_memory_does_not_hold_is_left_out(monkeypatch: pytest.MonkeyPatch,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench_command, "_free_memory", lambda: 1e9)
+    options = argparse.Namespace(dtype="float32")
+    assert bench_command._fits((10**6,), options) and not bench_command._fits((10**8,), options)
+    assert "100000000 is left out" in capsys.readouterr().err
+
+
+def test_data_beyond_what_is_drawn_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "DRAWN", 40)
+    found = workloads.drawn(workloads.load("softmax"), (10, 8), "float32")
+    x, y = found.values()
+    assert x.shape == (10, 8) and y.shape == (10,)
+    assert np.array_equal(x[5:], x[:5]) and np.array_equal(y[5:], y[:5])
 
 
 @pytest.mark.parametrize("text, shape", [("1e6", (10**6,)), ("1.6e7", (16_000_000,)), ("4096x1000", (4096, 1000))])
