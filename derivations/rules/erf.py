@@ -26,6 +26,9 @@ RULES = family(
     rule("log-erfc-by-sign", "log(erfc(a))", "where(a > 1, log(erfcx(a)) - a**2, log1p(-erf(a)))",
          words="in the tail through erfcx, elsewhere through the part that is missing from 1",
          because=r"\operatorname{erfc}a = e^{-a^2}\operatorname{erfcx}a = 1-\operatorname{erf}a"),
+    rule("log-erf", "log(erf(a))", "where(a > 1/2, log1p(-erfc(a)), log(erf(a)))",
+         words="near 1 a logarithm needs what is missing from 1",
+         because=r"\operatorname{erf}a=1-\operatorname{erfc}a"),
     rule("log-of-half-erfc", "log(erfc(a)/2)", "where(a > 0, log(erfcx(a)/2) - a**2, log1p(-erfc(-a)/2))",
          words="the logarithm of a normal distribution: its tail through erfcx, the rest from what 1 lacks",
          because=r"\tfrac12\operatorname{erfc}a = \tfrac12e^{-a^2}\operatorname{erfcx}a "
