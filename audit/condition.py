@@ -7,22 +7,27 @@ of it the exact inputs lie, and only there the condition number is the measure.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from lossmith.audit.measure import Excuse
+from lossmith.audit.quick import referred
 from lossmith.audit.samples import SOFT, Batch
 from lossmith.audit.subject import Subject
 from lossmith.derivations import balls
 from lossmith.derivations.domains import Domain
+from lossmith.derivations.enclosing import inputs_of
 from lossmith.derivations.terms import Term
-from lossmith.derivations.ulp import Doubles, Format, split, ulp_of
+from lossmith.derivations.ulp import Array, Doubles, Format, split, ulp_of
 
 LARGEST = Fraction(sys.float_info.max)
+ROUGH = 2.0**-38  # how near `balls.rough` is
 LONG = 100  # rows longer than this are moved in fewer ways: each costs an evaluation of the row
 Moves = dict[str, Any]  # per input: a sign, or one per class
 
@@ -47,8 +52,9 @@ def _moved(value: float, way: float, unit: float) -> Fraction | float:
     return Fraction(value) + Fraction(unit) * Fraction(way) / 2
 
 
-def _row_moved(values: Doubles, ways: Doubles, fmt: Format) -> list[Fraction | float]:
-    """A row moved; where the sum is a float64 it stays one, which is much quicker than a fraction."""
+def _row_moved(values: Doubles, ways: Doubles, fmt: Format) -> Doubles | list[Fraction | float]:
+    """A row moved; where the sum is a float64 it stays one, which is much quicker than a fraction, and an array where
+    all are."""
     units = ulp_of(values, fmt)
     with np.errstate(all="ignore"):
         by = units * ways / 2
@@ -56,6 +62,8 @@ def _row_moved(values: Doubles, ways: Doubles, fmt: Format) -> list[Fraction | f
         plain = (sums - values == by) & (sums - by == values) & (sums != 0) & np.isfinite(sums) & (np.abs(by) > 1e-290)
     plain |= (ways == 0) | ~np.isfinite(values)
     sums = np.where(ways == 0, values, np.where(np.isfinite(values), sums, values))
+    if plain.all():
+        return np.asarray(sums)
     return [s if p else _moved(v, w, u) for s, p, v, w, u in
             zip(sums.tolist(), plain.tolist(), values.tolist(), ways.tolist(), units.tolist(), strict=True)]
 
@@ -157,37 +165,71 @@ def _held(point: dict[str, Any], moved: dict[str, Any], domains: dict[str, Domai
     for name, domain in domains.items():
         if np.ndim(point[name]) == 0:
             out[name] = moved[name] if _fits(domain, moved[name]) else point[name]
+        elif isinstance(moved[name], np.ndarray):
+            out[name] = np.where(_all_fit(domain, moved[name]), moved[name], point[name])
         else:
             out[name] = [m if _fits(domain, m) else v for m, v in zip(moved[name], point[name], strict=True)]
     return out
 
 
+def _all_fit(domain: Domain, values: Doubles) -> Array:
+    """Which of a row's numbers are in the domain, infinities too."""
+    if domain.values:
+        return np.isin(values, [float(v) for v in domain.values])
+    low, high = float(domain.low), float(domain.high)
+    above = values >= low if domain.low_closed else values > low
+    below = values <= high if domain.high_closed else values < high
+    return np.asarray(above & below & ((values != 0) | (not domain.nonzero)))
+
+
+Reference = Callable[[list[dict[str, Any]]], "tuple[Doubles, Doubles] | None"]  # values and bounds, a line for a point
+
+
 def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain], fmt: Format,
-                   free: Sequence[str] = ()) -> Doubles:
+                   free: Sequence[str] = (), reference: Reference | None = None) -> Doubles:
     """For every class at once: the condition where truth changes sign or touches zero nearby, else 1.
 
     The inputs move by half an ulp times powers of two, up to as much as they are themselves. The
     inputs in `free` also move alone: where half an ulp of them changes truth beyond `_double_root`.
+    `reference`: what stands for truth where its bound suffices.
     """
     here = _floats(balls.truth(term, point))
     unit = ulp_of(np.where(np.isfinite(here), here, 1.0), fmt)
-    condition, crossed = np.ones(here.shape), np.zeros(here.shape, dtype=bool)
-    for moves in _patterns_of_rows(point, list(domains)):
-        for way in (1.0, -1.0):
-            for power in range(0, fmt.precision + 1, 2 if len(here) <= LONG else 8):
-                moved = _held(point, _shifted(point, moves, way * 2.0**power, fmt), domains)
-                there = _floats(balls.truth(term, moved))
-                with np.errstate(all="ignore"):
-                    crossed |= there * np.sign(here) <= 0
-                    if power == 0:
-                        condition = np.fmax(condition, np.abs(there - here) / unit)
-    touched = np.ones(here.shape)
-    for moves in _patterns_of_rows(point, list(free)) if free else []:
-        there = _floats(balls.truth(term, _held(point, _shifted(point, moves, 1.0, fmt), domains)))
-        with np.errstate(all="ignore"):
-            touched = np.fmax(touched, np.abs(there - here) / unit)
+    powers = range(0, fmt.precision + 1, 2 if len(here) <= LONG else 8)
+    steps = [(moves, way, power) for moves in _patterns_of_rows(point, list(domains)) for way in (1.0, -1.0)
+             for power in powers]
+    near = [_held(point, _shifted(point, moves, way * 2.0**power, fmt), domains) for moves, way, power in steps]
+    beside = [_held(point, _shifted(point, moves, 1.0, fmt), domains)
+              for moves in (_patterns_of_rows(point, list(free)) if free else [])]
+    first = np.array([power == 0 for _, _, power in steps] + [True] * len(beside))
+    with np.errstate(all="ignore"):
+        there = _truths(term, [*near, *beside], here, np.where(first[:, None], unit / 1024, np.inf), reference)
+        off = np.abs(there - here) / unit
+        crossed = (there[:len(near)] * np.sign(here) <= 0).any(axis=0)
+        condition = np.fmax(1.0, np.fmax.reduce(off[:len(near)][first[:len(near)]], axis=0))
+        touched = np.fmax.reduce(np.concatenate([np.ones((1, *here.shape)), off[len(near):]]), axis=0)
     condition = np.fmax(condition, touched)
     return np.where(crossed | (touched > _double_root(fmt)), condition, 1.0)
+
+
+def _truths(term: Term, points: list[dict[str, Any]], here: Doubles, enough: Doubles,
+            reference: Reference | None) -> Doubles:
+    """Truth at points, a line for each: by the reference where it is known to within `enough` and on which side of
+    zero it lies, and by balls elsewhere. The reference is checked against balls at the first point. Classes where
+    truth is not finite `here` need nothing."""
+    quick = reference(points) if reference is not None else None
+    if quick is None:
+        return np.stack([_floats(balls.rough(term, p)) for p in points])
+    values, bounds = quick
+    idle = ~np.isfinite(here)
+    sure = (((bounds <= enough) & ((np.abs(values) > bounds) | (bounds == 0))) | idle).all(axis=1)
+    checked = np.flatnonzero(sure)[:1]
+    for i in (*np.flatnonzero(~sure), *checked):
+        found = _floats(balls.rough(term, points[i]))
+        if sure[i] and not ((np.abs(found - values[i]) <= bounds[i] + np.abs(found) * ROUGH) | idle).all():
+            return _truths(term, points, here, enough, None)
+        values[i] = found
+    return values
 
 
 def _floats(value: Any) -> Doubles:
@@ -196,6 +238,27 @@ def _floats(value: Any) -> Doubles:
 
 def _moving(batch: Batch) -> tuple[str, ...]:
     return ("input", "target") if batch.group == SOFT else ("input",)
+
+
+def _referred(subject: Subject, output: str, batch: Batch, points: list[dict[str, Any]],
+              ) -> tuple[Doubles, Doubles] | None:
+    """The stable form in float64 at points of float64 numbers, with bounds; None where there are others."""
+    read = {name for name, _ in inputs_of(subject.outputs[output])}
+    columns = {}
+    for name in batch.arrays:
+        listed = [points[0][name]] * len(points) if name not in read else [p[name] for p in points]
+        columns[name] = np.array(listed, dtype=batch.arrays[name].dtype)
+        if np.isnan(columns[name]).any() or any(_is_lost(p, c) for p, c in zip(listed, columns[name], strict=True)):
+            return None
+    return referred(subject, output, replace(batch, arrays=columns))
+
+
+def _is_lost(given: Any, column: Any) -> bool:
+    """Whether a number moved by a fraction is none of float64."""
+    if isinstance(given, Fraction):
+        return given != float(column)
+    return isinstance(given, list) and any(isinstance(v, Fraction) and v != float(c)
+                                           for v, c in zip(given, column, strict=True))
 
 
 def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excuse:
@@ -209,10 +272,11 @@ def excuse_for(subject: Subject, output: str, batch: Batch, fmt: Format) -> Excu
         return lambda i, k: near_root(term, batch.point(i), domains, k, fmt)
     free = [a.name for a in subject.given if a.role == "input"]
     known: dict[int, Doubles] = {}
+    quick = functools.partial(_referred, subject, output, batch) if batch.classes > LONG else None
 
     def answer(i: int, k: int | None) -> float:
         if i not in known:
-            known[i] = row_conditions(term, batch.point(i), domains, fmt, free)
+            known[i] = row_conditions(term, batch.point(i), domains, fmt, free, quick)
         return float(known[i][k or 0])
 
     return answer

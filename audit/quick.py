@@ -30,24 +30,35 @@ def _reference(subject: Subject, output: str) -> Running | None:
 
 def quick_exact(subject: Subject, output: str, batch: Batch, fmt: Format) -> Exact | None:
     """Truth on a batch to within ENOUGH ulp; None where no bound is known."""
-    reference = _reference(subject, output) if batch.count * (batch.classes or 1) >= FEWEST else None
-    if reference is None:
+    found = referred(subject, output, batch) if batch.count * (batch.classes or 1) >= FEWEST else None
+    if found is None:
         return None
-    shape = (batch.count, batch.classes or 1) if subject.per_class(output) else (batch.count,)
     enough = ENOUGH if fmt.bits == 16 else ENOUGH_IN_SUMS
+    high, bound = (v.reshape(v.shape if subject.per_class(output) else batch.count) for v in found)
     with np.errstate(all="ignore"):
-        high, bound = (_shaped(v, shape, subject.is_row) for v in reference(_given(subject, batch)))
         unit = ulp_of(np.where(np.isfinite(high), high, 1.0), fmt)
         beyond = (np.abs(high) > 2 * fmt.largest) & (bound <= np.abs(high) / 4)  # an infinity, however far
-        near = (bound / unit <= enough) & (np.abs(high) < fmt.largest)
+        near = bound / unit <= enough
         sure = (np.isfinite(high) & (near | beyond)).reshape(batch.count, -1).all(axis=1)
         for a in batch.arrays.values():
             sure &= np.isfinite(a).reshape(batch.count, -1).all(axis=1)
-    low = np.zeros(shape)
+    low = np.zeros(high.shape)
     if not _agrees(subject, output, batch, np.flatnonzero(sure), high, enough * unit):
         return None
     _decided(subject, output, batch, np.flatnonzero(~sure), high, low)
     return Exact(high, low)
+
+
+def referred(subject: Subject, output: str, batch: Batch) -> tuple[Array, Array] | None:
+    """The stable form in float64 with the bounds of its errors, shape (n, classes) or (n, 1); None where no bound is
+    known. Infinite inputs have no place in it."""
+    reference = _reference(subject, output)
+    if reference is None:
+        return None
+    shape = (batch.count, batch.classes or 1) if subject.per_class(output) else (batch.count, 1)
+    values, bounds = (_shaped(v, (shape if subject.is_row else shape[:1]), subject.is_row).reshape(shape)
+                      for v in reference(_given(subject, batch)))
+    return values, bounds
 
 
 def _agrees(subject: Subject, output: str, batch: Batch, places: Array, high: Array, allowed: Array) -> bool:

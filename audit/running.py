@@ -50,6 +50,8 @@ class Running:
             for t in self.order:
                 args = [done[a.id] for a in t.args]
                 done[t.id] = _leaf(t, env, classes) if t.op in LEAVES else _done(t, args, classes)
+                if t.op in COMPARISONS:
+                    done[t.id] = _beside_zero(t, args, done[t.id])
         values, errors = done[self.term.id]
         return values, errors * SLACK
 
@@ -111,13 +113,18 @@ def _mul(a: Pair, b: Pair) -> Pair:
     for one, other in ((a, b), (b, a)):
         if _is_known(one, 1.0):  # nothing is rounded
             return value, other[1]
-    return _rounded(value, np.abs(a[0]) * b[1] + np.abs(b[0]) * a[1] + a[1] * b[1] + LEAST)
+    return _rounded(value, np.abs(a[0]) * b[1] + np.abs(b[0]) * a[1] + a[1] * b[1] + np.minimum(_least(a), _least(b)))
 
 
 def _div(a: Pair, b: Pair) -> Pair:
     value = a[0] / b[0]
     room = np.abs(b[0]) - b[1]
-    return _rounded(value, np.where(room > 0, (a[1] + np.abs(value) * b[1]) / room, np.inf) + LEAST)
+    return _rounded(value, np.where(room > 0, (a[1] + np.abs(value) * b[1]) / room, np.inf) + _least(a))
+
+
+def _least(a: Pair) -> Array:
+    """What may be lost below the smallest numbers: nothing of what is exactly 0."""
+    return np.where((a[0] == 0) & (a[1] == 0), 0.0, LEAST)
 
 
 def _exp(a: Pair) -> Pair:
@@ -193,6 +200,31 @@ def _chosen(condition: Pair, a: Pair, b: Pair) -> Pair:
     """A choice between two; one that the errors of what is compared leave open has no bound."""
     value, bound = (np.where(condition[0], one, other) for one, other in zip(a, b, strict=True))
     return value, bound + condition[1] if condition[1].any() else bound
+
+
+def _beside_zero(t: Term, args: list[Pair], found: Pair) -> Pair:
+    """A comparison with an exact 0 of what is positive by its structure is decided, however small that is."""
+    for positive, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+        if found[1].any() and is_positive(t.args[positive]):
+            apart = (args[other][0] == 0) & (args[other][1] == 0) & np.isfinite(args[positive][0])
+            known = COMPARISONS[t.op](np.array(sign), np.array(0.0))
+            found = np.where(apart, known, found[0]), np.where(apart, 0.0, found[1])
+    return found
+
+
+def is_positive(t: Term, strictly: bool = True) -> bool:
+    """Whether a term is above 0 (or, not strictly, at least 0) wherever its inputs are finite, as seen by its shape."""
+    if t.op == "const":
+        return number(t) > 0 or (not strictly and number(t) == 0)
+    if t.op in ("exp", "exp_diff", "count"):
+        return True
+    if t.op in ("mul", "div"):
+        return all(is_positive(a, strictly or (t.op == "div" and a is t.args[1])) for a in t.args)
+    if t.op == "add":
+        return all(is_positive(a, False) for a in t.args) and (not strictly or any(is_positive(a) for a in t.args))
+    if t.op in ("sum", "peak"):
+        return all(is_positive(a, strictly) for a in t.args)
+    return not strictly and t.op in ("rest", "abs", "sqrt")
 
 
 def _compared(ask: Callable[[Array, Array], Array], a: Pair, b: Pair) -> Pair:

@@ -168,7 +168,7 @@ ROW_CLASSES = (1, 2, 3, 10, 1000, 32000)
 
 def rows_for(classes: int) -> int:
     """How many rows of a length are worth their time."""
-    return 64 if classes <= 10 else 24 if classes <= 1000 else 3
+    return 64 if classes <= 10 else 12 if classes <= 1000 else 3
 
 
 def row_batches(subject: Subject, fmt: Format, classes: Sequence[int] = ROW_CLASSES, seed: int = 0) -> list[Batch]:

@@ -16,6 +16,7 @@ from lossmith.derivations.ulp import Array, Format, round_array, round_fraction
 NOTED = (Fraction(0), Fraction(1), Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(19, 20),
          1 - Fraction(1, 2**24), Fraction(1, 2**24))
 LONGEST = 6000
+LONG = 100  # classes of a row that is long
 
 
 def inside(domain: Domain, values: Array) -> Array:
@@ -70,11 +71,13 @@ def _distributions(classes: int, fmt: Format) -> list[Array]:
 
 
 def rows(arguments: Sequence[Argument], classes: int, fmt: Format) -> list[dict[str, Any]]:
-    """Special logits against special targets; each row argument's own specials where it has other domains."""
+    """Special logits against special targets; each row argument's own specials where it has other domains. In long
+    rows each special once or twice: what they do beside each other is the same in short ones."""
     choices: list[list[Any]] = [_choices(a, classes, fmt) for a in arguments]
     longest = max((len(c) for c in choices), default=0)
     samples = []
-    for k in range(longest * min((len(c) for c in choices), default=1)):
+    rounds = min((len(c) for c in choices), default=1)
+    for k in range(longest * (rounds if classes < LONG else 1)):
         # The first argument steps fastest; the others follow once it has gone round.
         sample: dict[str, Any] = {}
         stride = 1

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 from flint import arb
-from lossmith.derivations.anchored import Ball
+from lossmith.derivations.anchored import Anchored, Ball
 from lossmith.derivations.enclosing import (
     Env,
     as_list,
@@ -48,6 +48,22 @@ def truth(term: Term, env: Env, fmt: Format = FORMATS["float64"],
     return out if term.sort == "row" or varies(term) else out[0]
 
 
+def rough(term: Term, env: Env, arguments: Sequence[Argument] = ()) -> float | list[float]:
+    """The value of a term at a point to within 2**-39 of itself, where that is quicker than `truth`."""
+    if is_finite(term, env) and not has_nan(term, env):
+        with working(PLAIN_LEVELS[0]):
+            balls = as_list(run(term, env, True))
+            if all(b.is_finite() and b.rel_accuracy_bits() > 40 and not abs(b) < arb(2) ** -1000 for b in balls):
+                found = [float(b) for b in balls]
+                return found if term.sort == "row" or varies(term) else found[0]
+    return truth(term, env, arguments=arguments)
+
+
+def scalar_truth(term: Term, env: Env, arguments: Sequence[Argument] = ()) -> float:
+    """`truth` of a scalar term, rounded to float64."""
+    return _decided(term, env, FORMATS["float64"], arguments)[0]
+
+
 def _decided(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument]) -> list[float]:
     if has_nan(term, env):
         return [float("nan") if f is None else f for f in _untouched(term, env, fmt)]
@@ -68,13 +84,15 @@ def _untouched(term: Term, env: Env, fmt: Format) -> list[float | None]:
         return [decide_anchored(a, fmt) for a in as_list(run(term, env, False))]
 
 
-def _slowly(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument]) -> list[float]:
-    """Anchored numbers at rising precision, and limits where they say NaN."""
+def _slowly(term: Term, env: Env, fmt: Format, arguments: Sequence[Argument],
+            first: list[Anchored] | None = None) -> list[float]:
+    """Anchored numbers at rising precision, and limits where they say NaN. `first`: the values at the first level,
+    where they are known."""
     found: list[float | None] = []
     limits: list[float | None] = []
     for level, precision in enumerate(ANCHORED_LEVELS):
         with working(precision):
-            values = as_list(run(term, env, False))
+            values = first if first is not None and level == 0 else as_list(run(term, env, False))
             found = [decide_anchored(a, fmt) for a in values]
         if None not in found:
             return found  # type: ignore[return-value]
@@ -180,8 +198,11 @@ def _measured(term: Term, env: Env, arguments: Sequence[Argument]) -> list[Fract
         if None not in found:
             return found  # type: ignore[return-value]
         if precision == ANCHORED_LEVELS[0] and _special(term, env, arguments):
-            break
-    rounded = _decided(term, env, FORMATS["float64"], arguments)
+            return _completed(found, _slowly(term, env, FORMATS["float64"], arguments, values))
+    return _completed(found, _decided(term, env, FORMATS["float64"], arguments))
+
+
+def _completed(found: Sequence[Fraction | float | None], rounded: Sequence[float]) -> list[Fraction | float]:
     return [r if f is None else f for f, r in zip(found, rounded, strict=True)]
 
 

@@ -15,13 +15,14 @@ from fractions import Fraction
 from typing import Any
 
 from flint import arb
-from lossmith.derivations.anchored import Anchored
+from lossmith.derivations.anchored import Anchored, inexact
 from lossmith.derivations.enclosing import Env, as_list, decide_anchored, inputs_of, run, working
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term
 from lossmith.derivations.ulp import Format
 
 Speeds = tuple[int, ...]
+LONG = 32  # classes of a row from which on plain balls are tried before anchored numbers
 
 
 @dataclass(frozen=True)
@@ -163,21 +164,31 @@ def _drifts(values: Sequence[Anchored], base: int) -> bool:
 def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: int, fmt: Format,
            base: int) -> list[float | None]:
     """The limit from one direction, one per class for a row."""
-    found: list[float | None] = []
     scales = (base, base * 3 // 2, base * 9 // 4)
     # exp of a magnitude needs half its bits; a removable singularity of second order over twice as many,
     # and a difference that vanishes must be known to vanish in the format.
-    for precisions in ([s // 2 + 250 for s in scales], [max(5 * s // 2 + 300, 100 - fmt.quantum) for s in scales]):
+    few = [s // 2 + 250 for s in scales]
+    many = [max(5 * s // 2 + 300, 100 - fmt.quantum) for s in scales]
+    plans = [(few, False), (many, False)]
+    if max((len(env[p.name]) for p in places if p.index is not None), default=0) >= LONG:
+        plans = [([s + 250 for s in scales], True), *plans]  # plain balls are many times as quick, and mostly enough
+    found: list[float | None] = []
+    for precisions, plain in plans:
         columns: list[list[Anchored]] = []
-        for scale, precision in zip(scales, precisions, strict=True):
+        for near, precision in zip(moved, precisions, strict=True):
             with working(precision):
-                columns.append(as_list(run(term, _approach(env, places, speed, scale, flip), False)))
-                found = [_settle(reached, fmt, base) for reached in zip(*columns, strict=True)]
+                reached = as_list(run(term, near, plain))
+                columns.append([inexact(b) for b in reached] if plain else reached)
+                if plain and any(v.kind is None for v in columns[-1]):
+                    break
+                if len(columns) > 1:
+                    found = [_settle(values, fmt, base) for values in zip(*columns, strict=True)]
             if len(columns) > 1 and None not in found:
                 return found
-        if all(v.kind is None for v in columns[0]):
+        if not plain and all(v.kind is None for v in columns[0]):
             break
     return found
+    moved = [_approach(env, places, speed, scale, flip) for scale in scales]
 
 
 def limit(term: Term, env: Mapping[str, Any], fmt: Format, arguments: Sequence[Argument]) -> list[float | None]:
