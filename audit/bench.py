@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -86,11 +86,15 @@ def _timed(found: dict[str, Line], runners: Mapping[str, Callable[[], object]], 
            clock: str, setting: Setting) -> list[Line]:
     reference = next((r for r in REFERENCES if r in runners), next(iter(runners)))
     times = race(runners, reference, seconds, clock, rest=REST if setting.threads > 1 else 0.0)
-    memory = max((times[n].ratio for n in stream.NAMES if n in times), default=math.inf)
+    memory = [min(pair) for pair in zip(*(times[n].each for n in stream.NAMES if n in times), strict=True)]
     for name, t in times.items():
         found[name] = replace(found[name], seconds=t.seconds, per_element=t.seconds / elements, ratio=t.ratio,
-                              rounds=t.rounds, reference=reference, share=t.ratio / memory)
+                              rounds=t.rounds, reference=reference, share=_share(memory, t.each))
     return list(found.values())
+
+
+def _share(memory: Sequence[float], each: Sequence[float]) -> float:
+    return statistics.median(m / max(t, 1e-12) for m, t in zip(memory, each, strict=True)) if memory else 0.0
 
 
 @cache

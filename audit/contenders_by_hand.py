@@ -329,5 +329,5 @@ def sklearn_function(workload: Workload, losses: Any, classes: int) -> Any:
     if name is None:
         raise Unavailable("sklearn._loss has no such loss")
     loss = importlib.import_module("sklearn._loss.loss")
-    given = {"HuberLoss": {"delta": 1.0}, "HalfMultinomialLoss": {"n_classes": classes}}
+    given: dict[str, dict[str, Any]] = {"HuberLoss": {"delta": 1.0}, "HalfMultinomialLoss": {"n_classes": classes}}
     return getattr(loss, name)(**given.get(name, {}))

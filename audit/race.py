@@ -17,11 +17,16 @@ CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": t
 
 @dataclass(frozen=True)
 class Timing:
-    """One contender: its median in seconds, and the median of its time over the reference's in the same round."""
+    """One contender: its median in seconds, the median of the reference's time over its own in the same round, and
+    its seconds in every round."""
 
     seconds: float
     ratio: float
-    rounds: int
+    each: tuple[float, ...]
+
+    @property
+    def rounds(self) -> int:
+        return len(self.each)
 
 
 def race(runners: Mapping[str, Callable[[], object]], reference: str, seconds: float = 2.0, clock: str = "wall",
@@ -44,7 +49,7 @@ def race(runners: Mapping[str, Callable[[], object]], reference: str, seconds: f
             found[name].append(_once(runners[name], repeats[name], now))
     base = found[reference]
     return {name: Timing(statistics.median(times), statistics.median(b / max(t, 1e-12) for t, b in zip(times, base)),
-                         len(times)) for name, times in found.items()}
+                         tuple(times)) for name, times in found.items()}
 
 
 def _repeats(run: Callable[[], object], now: Callable[[], float]) -> int:
