@@ -124,7 +124,8 @@ def table(made: Sequence[Line]) -> list[tuple[str, ...]]:
     """Its rows, the fastest first. GB/s: bytes of inputs and outputs, once each; beside it the share of what
     the faster of plain copying and adding does with as many bytes."""
     reference = next((line.reference for line in made if line.reference), "")
-    rows: list[tuple[str, ...]] = [("", "time", "ns/element", f"x {reference}", "GB/s", "of memory", "loss ulp", "gradient ulp")]
+    rows: list[tuple[str, ...]] = [("", "time", "ns/element", f"x {reference}", "GB/s", "of memory", "loss ulp",
+                                    "gradient ulp")]
     for line in sorted((m for m in made if not m.absent), key=lambda m: m.seconds):
         worst = line.accuracy or {}
         share = f"{line.share:.0%}" if line.share else ""
