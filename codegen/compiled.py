@@ -33,7 +33,9 @@ Array = npt.NDArray[Any]
 COMPILERS = ("cc", "gcc", "clang")
 # Of templates/c: what a kernel is computed with is exactly what is written.
 EXACT = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-FLAGS = ("-std=c11", "-O3", *EXACT, "-fPIC", "-shared", "-Wno-unknown-pragmas", "-DLOSSMITH_ONE_VERSION")
+# Whatever $CC asks for: what is linked with -ffast-math changes how the whole process rounds.
+PLAIN = ("-fno-fast-math", "-fno-unsafe-math-optimizations")
+FLAGS = ("-std=c11", "-O3", *PLAIN, *EXACT, "-fPIC", "-shared", "-Wno-unknown-pragmas", "-DLOSSMITH_ONE_VERSION")
 # Tried in this order: all that this processor can do, and threads; then less of either.
 _NATIVE = ("-march=native", "-mprefer-vector-width=512")
 EXTRA = ((*_NATIVE, "-fopenmp"), ("-march=native", "-fopenmp"), ("-fopenmp",), ("-march=native", "-fopenmp-simd"),
