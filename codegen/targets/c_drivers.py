@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lossmith.codegen.targets.c_printing import PAIR, Arithmetic, identifier
 from lossmith.codegen.targets.c_rows import SHORT, WIDER, RowWriter
 
 AT_ONCE = 16384  # elements of whole rows that a thread takes at a time
+LINE, FETCHED = 64, 32768  # bytes of a cache line; classes up to which the next row is fetched while one is summed
+SIZES = {"float": 4, "double": 8, "uint16_t": 2}
 TOGETHER = 4  # exponentials of one lane that are summed in float, which is off by less than an ulp of their sum
 
 
@@ -211,10 +214,20 @@ class _Driver:
         for n in self._stage_numbers():
             inside += self._long_stage(n)
         inside += self._long_finish()
+        if any("SOON" in line for line in inside):
+            inside.insert(0, f"const int32_t ahead = classes <= {FETCHED} ? classes : 0;")
         return [f"{self.body['known']} s;", f"{self.body['sums']} t;", "for (int64_t row = 0; row < rows; ++row) {",
                 *(f"    {line}" for line in inside), "}"]
 
-    def _along(self, statements: list[str], gather: str = "") -> list[str]:
+    def _fetches(self) -> list[str]:
+        """The next row on its way to the cache, line by line: the processor does not look beyond a page by itself."""
+        arrays = [*((f"row{n}", 0) for n in range(len(self.inputs["row"]))),
+                  *((f"to{n}", 1) for n in range(len(self.writer.class_outputs)))]
+        step = LINE // SIZES[self.storage]
+        return [f"    SOON({array} + ahead + base{f' + {at}' if at else ''}, {written});"
+                for array, written in arrays for at in range(0, self.lanes, step)]
+
+    def _along(self, statements: list[str], gather: str = "", fetches: Sequence[str] = ()) -> list[str]:
         """A loop over the classes, by lanes, and what is left over. `gather`: called after every few steps."""
         lanes, body = self.lanes, [f"        {line}" for line in statements]
         upto = "whole"
@@ -224,7 +237,7 @@ class _Driver:
                       f"const int32_t upto = whole - start < {TOGETHER * lanes} ? whole : start + {TOGETHER * lanes};"]
             upto = "upto"
         lines += [f"for (int32_t base = {'start' if gather else '0'}; base < {upto}; base += {lanes}) {{",
-                  "#pragma omp simd", f"    for (int i = 0; i < {lanes}; ++i) {{", *body, "    }", "}"]
+                  *fetches, "#pragma omp simd", f"    for (int i = 0; i < {lanes}; ++i) {{", *body, "    }", "}"]
         if gather:
             lines += [*self._over_lanes(gather), "}"]
         lines += ["{", "    const int32_t base = whole;", "#pragma omp simd",
@@ -251,7 +264,7 @@ class _Driver:
             before = [f"{kind} kept{m};" for m in keeps]
             after = [f"to{m}[base + i] = kept{m};" if self.stored else f"(void)kept{m};" for m in keeps]
             lines += self._along([*before, self._args(include, **common, keep="&kept{}"), *after],
-                                 self._gather(n, common))
+                                 self._gather(n, common), self._fetches() if n == 1 else ())
             lines += self._merged(f"join{n}")
         self.ready |= set(include["keeps"])
         lines.append(self._args(self.functions[f"close{n}"], **{**common, "lane": "0"}))
