@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -94,7 +94,7 @@ class CPrinter(Printer):
             return f"({text})" if outer > 3 else text
         if term.op == "precise":
             return self._wide(term, leaf)
-        if term.op == "exp" and not_positive(term.args[0]):
+        if term.op == "exp" and (term in self.units or not_positive(term.args[0])):
             return f"exp_down{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
         if term.op == "log1p" and term.args[0] in self.units:
             return f"log1p_unit{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
@@ -112,16 +112,23 @@ class CPrinter(Printer):
         return PRINTERS[PAIR].text(whole, _wide_leaf(PAIR, args))
 
 
-def not_positive(term: Term) -> bool:
-    """Whether a term cannot be above 0, by its outermost operations."""
+def not_positive(term: Term, not_negative: Container[Term] = ()) -> bool:
+    """Whether a term cannot be above 0, by its outermost operations and what is known of names."""
     if term.op == "neg":
-        return term.args[0].op == "abs" or (term.args[0].op == "max" and is_const(term.args[0].args[1], 0))
+        return _not_negative(term.args[0]) or term.args[0] in not_negative
     return term.op == "min" and is_const(term.args[1], 0)
+
+
+def _not_negative(term: Term) -> bool:
+    return term.op == "abs" or (term.op == "max" and is_const(term.args[1], 0))
 
 
 def units(lets: Iterable[Let], terms: Iterable[Term]) -> frozenset[Term]:
     """What lies between 0 and 1 for being an exponential of what is not positive, itself or by name."""
-    found = {t for t in walk(*terms, *(let.term for let in lets)) if t.op == "exp" and not_positive(t.args[0])}
+    lets = list(lets)
+    sizes = {var(let.name) for let in lets if _not_negative(let.term)}
+    every = walk(*terms, *(let.term for let in lets))
+    found = {t for t in every if t.op == "exp" and not_positive(t.args[0], sizes)}
     return frozenset(found | {var(let.name) for let in lets if let.term in found})
 
 
