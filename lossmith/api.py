@@ -52,7 +52,7 @@ def order_of(unit: Unit, of: str, wrt: str | None) -> Order:
 
 
 def stabilize(formula: str, domain: Mapping[str, str] | str | Iterable[str], wrt: str | Sequence[str] | None = None,
-              where: str | Iterable[str] = (), dtype: str | Iterable[str] | None = None) -> Stabilized:
+              where: str | Iterable[str] = (), dtype: Any = None) -> Stabilized:
     """A stable form of any formula, how it was found, and with `.compile()` a function that computes it.
 
     formula: as typed in Python with NumPy's and SciPy's names, parsed and never evaluated. domain:
@@ -60,8 +60,8 @@ def stabilize(formula: str, domain: Mapping[str, str] | str | Iterable[str], wrt
     "x=real, 0 < p < 1". A name that is summed over the classes or indexed is a row by itself; the
     function that `compile` returns then takes arrays with the class axis last. wrt: the argument
     whose derivative is wanted instead of the value, "x,y" for a second derivative. where: relations
-    between arguments, "x > y". dtype: the formats that the form is judged in; float32 and float64
-    together when None. Raises FormulaError, UsageError.
+    between arguments, "x > y". dtype: the formats that the form is judged in, one or several, as names
+    or NumPy's and torch's own; float32 and float64 together when None. Raises FormulaError, UsageError.
     """
     from lossmith.formula import dtypes_of, formats_held, formula_unit, has_value, order_by, varies
 

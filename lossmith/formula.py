@@ -28,12 +28,24 @@ def formula_unit(formula: str, domain: Domains, where: str | Iterable[str] = ())
     """
     if not isinstance(formula, str):
         raise UsageError(f"a formula is text, not {type(formula).__name__}")
+    if not isinstance(domain, str | Mapping):
+        domain = _texts(domain, "a domain", "x=real, 0 < p < 1")
+    where = where if isinstance(where, str) else _texts(where, "a relation", "x > y")
     term, known = parser.parse_formula(formula, declarations.table_of(domain), rows=True)
     given = parser.parse_relations(where, known)
     used = {name_of(t) for root in (term, *given) for t in leaves(root)}
     known, given = tightened({n: a for n, a in known.items() if n in used}, given)
     _check_relations(known, given)
     return Unit("formula", "formula", formula.strip(), term, tuple(known.values()), (), (), given=given)
+
+
+def _texts(given: object, what: str, such: str) -> tuple[str, ...]:
+    """Several texts as they are. Raises UsageError for anything else."""
+    texts = tuple(given) if isinstance(given, Iterable) else (given,)
+    for one in texts:
+        if not isinstance(one, str):
+            raise UsageError(f"{what} is text, such as \"{such}\", not {type(one).__name__}")
+    return texts
 
 
 def _check_relations(known: Mapping[str, Argument], given: tuple[Term, ...]) -> None:
@@ -60,7 +72,10 @@ def varies(unit: Unit) -> None:
 
 def has_value(unit: Unit, form: StableForm) -> None:
     """Raises FormulaError (E116) where no point of the domains gave the formula a value."""
-    if all(m.points == 0 for m in form.errors):
+    rows = any(a.axis == "class" for a in unit.arguments)
+    if rows and form.order:  # such a derivative may be a number, which is not measured
+        return
+    if all(m.points == 0 for m in form.errors) and (form.errors or not rows):
         where = ", ".join(f"{a.name} {'' if str(a.domain)[0].isalpha() else 'in '}{a.domain}" for a in unit.arguments)
         raise FormulaError("E116", f"this has no value for any number tried, {where}", unit.title,
                            stop=len(unit.title), hint="change the formula, a domain, or a relation")
@@ -102,7 +117,7 @@ def order_by(wrt: str | Sequence[str] | None, arguments: Sequence[Argument]) -> 
     """What a derivative is taken by: `"x"`, `"x,x"`, `("x", "y")`; () for None. Raises UsageError."""
     if wrt is None:
         return ()
-    by = tuple(w.strip() for w in (wrt.split(",") if isinstance(wrt, str) else wrt))
+    by = tuple(w.strip() for w in _texts(wrt.split(",") if isinstance(wrt, str) else wrt, "wrt", "x, or x,y"))
     if not 1 <= len(by) <= 2 or not all(by):
         raise UsageError("a derivative is taken by one argument, or by two: x, or x,y")
     for name in by:
@@ -118,11 +133,18 @@ def differentiable(name: str, where: str, arguments: Sequence[Argument]) -> None
         raise UsageError(f"{where} has no gradient by '{name}': {end}")
 
 
-def dtypes_of(dtype: str | Iterable[str] | None) -> tuple[str, ...] | None:
+def dtype_name(dtype: object) -> str:
+    """The name of a dtype, which may be one of NumPy's or torch's."""
+    if isinstance(dtype, str):
+        return dtype
+    return str(getattr(dtype, "__name__", None) or getattr(dtype, "name", None) or dtype).rpartition(".")[2]
+
+
+def dtypes_of(dtype: object) -> tuple[str, ...] | None:
     """The formats to judge a form in; None stands for the usual ones. Raises UsageError."""
     if dtype is None:
         return None
-    chosen = (dtype,) if isinstance(dtype, str) else tuple(dtype)
+    chosen = tuple(map(dtype_name, dtype if isinstance(dtype, list | tuple) else (dtype,)))
     for name in chosen:
         if name not in Dtypes:
             raise UsageError(f"there is no dtype '{name}': {did_you_mean(str(name), Dtypes)}")

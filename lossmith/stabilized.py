@@ -9,6 +9,7 @@ from typing import Any
 from lossmith.derivations.derivation import Derivation
 from lossmith.derivations.loss import Unit
 from lossmith.errors import UsageError, did_you_mean
+from lossmith.formula import dtype_name
 
 COMPILED = ("np", "pt", "c")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -20,15 +21,16 @@ class Stabilized(Derivation):
 
     unit: Unit | None = None
 
-    def compile(self, target: str = "np", dtype: str = "float32", tier: str = "fast") -> Callable[..., Any]:
+    def compile(self, target: str = "np", dtype: Any = "float32", tier: str = "fast") -> Callable[..., Any]:
         """A function that computes the stable form: f(x=..., z=...) of arrays that broadcast.
 
         target: 'np' takes and returns NumPy arrays, 'pt' PyTorch tensors (no gradient flows through:
-        `wrt=` gives the derivative its own form). What is given is converted to `dtype`, which the
-        result has too. A row has its classes on the last axis, a label is an integer per row; the
-        derivative by a row has a value per class. tier: 'fast' computes in the dtype (16-bit ones in
-        float32), 'accurate' in float64, rounded once. The function raises TypeError for arguments that
-        the formula does not have or that are missing, and ValueError for values outside their domain.
+        `wrt=` gives the derivative its own form). What is given is converted to `dtype` (a name, or
+        NumPy's or torch's own), which the result has too. A row has its classes on the last axis, a
+        label is an integer per row; the derivative by a row has a value per class. tier: 'fast'
+        computes in the dtype (16-bit ones in float32), 'accurate' in float64, rounded once. The
+        function raises TypeError for arguments that the formula does not have, that are missing,
+        unnamed, or no real numbers, and ValueError for values outside their domain.
         `f.source` is the text that it runs. 'c' is C built by this machine's compiler: NumPy arrays in
         and out, float64 in pairs in its accurate tier, 16-bit dtypes in float32 in both; domains are not
         checked. Raises UsageError, CompileError.
@@ -36,6 +38,7 @@ class Stabilized(Derivation):
         if target not in COMPILED:
             raise UsageError(f"there is no way to compile for '{target}': there are {', '.join(COMPILED)}; "
                              "source('cu') is the text for CUDA C")
+        dtype = dtype_name(dtype)
         if dtype not in DTYPES:
             raise UsageError(f"there is no dtype '{dtype}': {did_you_mean(dtype, DTYPES)}")
         if tier not in ("fast", "accurate"):
@@ -55,7 +58,9 @@ class Stabilized(Derivation):
         names, labels = [a.name for a in self.arguments], {a.name for a in self.arguments if a.role == "label"}
         like = self._row_that_it_belongs_to()
 
-        def compute(**given: Any) -> Any:
+        def compute(*unnamed: Any, **given: Any) -> Any:
+            if unnamed:
+                raise TypeError(f"name the arguments: f({', '.join(f'{n}=...' for n in names)})")
             _checked(names, given)
             value = call([(given[n], n in labels) for n in names])
             if like is not None:  # the same for every class, and there is one per class
@@ -114,6 +119,18 @@ def _checked(names: Sequence[str], given: Mapping[str, Any]) -> None:
     missing = [n for n in names if n not in given]
     if missing:
         raise TypeError(f"'{missing[0]}' is missing: the arguments are {', '.join(names)}")
+    for name, value in given.items():
+        if not _real(value):
+            raise TypeError(f"{name} must hold real numbers")
+
+
+def _real(value: Any) -> bool:
+    """Whether an array, a tensor or a sequence is of numbers: not of text, complex ones, or objects."""
+    if hasattr(value, "is_complex"):  # a tensor, on whatever device
+        return not value.is_complex()
+    import numpy as np
+
+    return np.asarray(value).dtype.kind not in "cOSUmM"
 
 
 def _numpy(module: Mapping[str, Any], dtype: str, tier: str) -> Callable[[Given], Any]:

@@ -10,6 +10,7 @@ import pytest
 from lossmith.derivations.derivation import Derivation
 
 import lossmith as lm
+from lossmith.errors import UsageError
 
 BCE = ("log(1 + exp(x)) - x*z", {"x": "real", "z": "[0,1]"})
 
@@ -107,3 +108,28 @@ def test_arguments_that_the_formula_does_not_name_are_left_out() -> None:
 def test_a_scalar_formula_needs_no_sympy(work: str) -> None:
     script = f"import sys, lossmith.derivations.derive; {work}; sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("target", ["np", "pt"])
+def test_what_is_no_number_is_refused_by_name(target: str) -> None:
+    if target == "pt":
+        pytest.importorskip("torch")
+    f = lm.stabilize("exp(x) + y", {"x": "real", "y": "real"}).compile(target)
+    for wrong in (None, "1", 1j, [None, 1.0]):
+        with pytest.raises(TypeError, match="y must hold real numbers"):
+            f(x=1.0, y=wrong)
+    with pytest.raises(TypeError, match=r"f\(x=..., y=...\)"):
+        f(1.0, 2.0)
+
+
+def test_dtypes_of_numpy_are_known() -> None:
+    found = lm.stabilize("exp(x)", {"x": "real"}, dtype=np.float32)
+    assert [m.dtype for m in found.form.errors] == ["float32"]
+    assert found.compile("np", np.dtype("float64"))(x=1).dtype == np.float64
+
+
+@pytest.mark.parametrize("options", [{"domain": 5}, {"domain": None}, {"domain": [5]}, {"wrt": 1}, {"wrt": [1]},
+                                     {"where": 3}, {"where": [3]}, {"dtype": 5}])
+def test_what_is_no_text_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        lm.stabilize("exp(x)", **{"domain": {"x": "real"}, **options})  # type: ignore[arg-type]
