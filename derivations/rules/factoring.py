@@ -35,6 +35,8 @@ RULES = family(
     rule("numbers-cancel", "a + n - n", "a", words="what is added and subtracted again is gone", because=r"a+n-n=a"),
     rule("like-terms", "a + a", "2*a", words="add like terms", because=r"a+a=2a"),
     rule("square", "a*a", "a**2", words="a product of equals is a square", because=r"a\,a=a^2"),
+    rule("square-apart", "a*b**2", "a*b*b", words="the square may overflow or vanish where the product does not",
+         because=r"a\,b^2=(a\,b)\,b"),
     rule("over-one-plus", "a + 1/b", "(1 + a*b)/b", "b != 0",
          words="bring both over one denominator", because=r"a+\frac1b=\frac{1+ab}{b}"),
     rule("regroup", "a + b - c", "a + (b - c)", words="subtract first what is close", because=r"(a+b)-c=a+(b-c)"),
