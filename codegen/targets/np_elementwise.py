@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from lossmith.codegen.kernel import Bundle, Elementwise
 from lossmith.codegen.names import Names
-from lossmith.codegen.targets import np_docs
+from lossmith.codegen.targets import np_docs, np_narrow
+from lossmith.codegen.targets.np_buffers import Writer, is_minus_abs
 from lossmith.codegen.targets.np_module import (
     RESERVED,
     Derivatives,
@@ -17,11 +18,10 @@ from lossmith.codegen.targets.np_module import (
     dictionary,
     key,
     keyword,
-    returned,
     safe,
 )
 from lossmith.codegen.targets.np_printing import Constants, Context, NumpyPrinter, helpers_of
-from lossmith.derivations.terms import name_of
+from lossmith.derivations.terms import Term, name_of, walk
 
 
 def module(bundle: Bundle, constants: Constants) -> Module:
@@ -37,11 +37,13 @@ def module(bundle: Bundle, constants: Constants) -> Module:
         "GRADIENT_HESSIAN": found.both(),
     }
     wanted = list(dict.fromkeys(outputs for group in groups.values() for outputs in group.values()))
-    functions = [_function(kernel, outputs, constants) for outputs in wanted]
+    narrow = np_narrow.narrow(kernel)
+    functions = [_function(kernel, outputs, constants, narrow) for outputs in wanted]
     tables = [_table(name, group) for name, group in groups.items() if name != "LOSS" and group]
     terms = [t for outputs in wanted for p in [kernel.program.restrict(outputs)]
              for t in (*(let.term for let in p.lets), *p.outputs.values())]
-    return Module(functions, _entries(bundle, kernel, found), tables, helpers_of(terms))
+    more = ["minus_abs"] if any(is_minus_abs(t) for t in walk(*terms)) else []
+    return Module(functions, _entries(bundle, kernel, found), tables, helpers_of(terms, more))
 
 
 def function_name(outputs: tuple[str, ...]) -> str:
@@ -49,21 +51,19 @@ def function_name(outputs: tuple[str, ...]) -> str:
     return "_" + "_".join(outputs)
 
 
-def _function(kernel: Elementwise, outputs: tuple[str, ...], constants: Constants) -> Function:
+def _function(kernel: Elementwise, outputs: tuple[str, ...], constants: Constants,
+              narrow: frozenset[Term]) -> Function:
     program = kernel.program.restrict(outputs)
     printer = NumpyPrinter(constants)
     names = {i.name for i in kernel.inputs} | {let.name for let in program.lets}
     first = next(safe(i.name) for i in kernel.inputs if i.kind != "parameter")
     context = Context(lambda t: safe(name_of(t)), f"{first}.dtype.type({{0}})")
     fresh = Names([*names, *RESERVED, *(_result(o, names) for o in outputs)])
-    lines = []
-    for let in program.lets:
-        lines += [f"# {let.comment}"] if let.comment else []
-        lines += printer.lines(safe(let.name), let.term, context, fresh)
-    for output in outputs:
-        lines += printer.lines(_result(output, names), program.outputs[output], context, fresh)
-    lines = returned(lines, [_result(o, names) for o in outputs])
-    return Function(function_name(outputs), ", ".join(safe(i.name) for i in kernel.inputs), tuple(lines))
+    results = {o: _result(o, names) for o in outputs}
+    parameters = [i.name for i in kernel.inputs if i.kind == "parameter"]
+    lines = Writer(program, printer, context, fresh, parameters, narrow).write(results)
+    arguments = ["room", *(safe(i.name) for i in kernel.inputs), *results.values()]
+    return Function(function_name(outputs), ", ".join(arguments), tuple(lines))
 
 
 def _result(output: str, names: set[str]) -> str:

@@ -114,7 +114,7 @@ def _filled(arguments: str, width: int) -> list[str]:
 WIDTH = 112
 RESERVED = frozenset({
     *keyword_list.kwlist, "np", "math", "state", "part", "chunks", "work", "narrow", "first", "count", "position",
-    "out", "tier", "wrt", "axis",
+    "out", "tier", "wrt", "axis", "room",
 })
 
 

@@ -50,8 +50,8 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
     **dict.fromkeys(special.FUNCTIONS, ()),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
-    "absorb": (), "gap": (), "select": (), "precise": (),
-    "in_double": (), "vanish": (), "total": (), "below": ("total",),
+    "absorb": ("some_nan",), "gap": ("some_nan",), "vanish": ("some_nan",), "some_nan": (), "select": (), "precise": (),
+    "minus_abs": (), "in_double": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
 
