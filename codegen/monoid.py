@@ -307,8 +307,18 @@ class _Plan:
                 name = self._named(_role(t) or self.names.fresh(t), stage)
                 self._level(stage).after.append(Let(name_of(name), t))
                 self.known[t] = name
+            elif self.stage.get(known, 0) > stage:
+                self._sooner(known, stage)
             made[t] = self.known[t]
         return replace(body, made)
+
+    def _sooner(self, name: Term, stage: int) -> None:
+        """Compute a scalar after an earlier stage than the one that asked for it first."""
+        late = self._level(self.stage[name]).after
+        let = next(x for x in late if x.name == name_of(name))
+        late.remove(let)
+        self._level(stage).after.append(let)
+        self.stage[name] = stage
 
     # ---- the kernel
 

@@ -15,7 +15,7 @@ from lossmith.derivations.machine import machine
 from lossmith.derivations.moves import Move, is_choice
 from lossmith.derivations.roots import Root, root_expansions
 from lossmith.derivations.series import Expansion, expansions, exponent
-from lossmith.derivations.terms import Term, make, rebuild, replace, show, walk
+from lossmith.derivations.terms import Term, make, rebuild, replace, show, var, walk
 from lossmith.derivations.verdicts import STABLE
 
 if TYPE_CHECKING:
@@ -141,8 +141,18 @@ def undone(term: Term, choices: Sequence[Term], arguments: tuple[Argument, ...])
     """`term` without the polynomials of these choices, as they were made or guarded: what it is but for remainders."""
     made = [*choices, *(guard(machine(c), arguments) for c in choices)]
     polynomials = {(c.args[0], c.args[1]) for c in made if c.op == "where"}
+    alike = {_alike(c) for c in made if c.op == "where"} - {None}
     done: dict[Term, Term] = {}
     for t in walk(term):
         rebuilt = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
-        done[t] = done[t.args[2]] if t.op == "where" and (t.args[0], t.args[1]) in polynomials else rebuilt
+        undo = t.op == "where" and ((t.args[0], t.args[1]) in polynomials or _alike(t) in alike)
+        done[t] = done[t.args[2]] if undo else rebuilt
     return done[term]
+
+
+def _alike(choice: Term) -> tuple[Term, Term] | None:
+    """The bound and the polynomial of a choice by |u|, whatever u has become since."""
+    near = choice.args[0]
+    if near.op != "le" or near.args[0].op != "abs":
+        return None
+    return near.args[1], replace(choice.args[1], {near.args[0].args[0]: var("@u")})

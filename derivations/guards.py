@@ -21,11 +21,13 @@ def guard(term: Term, arguments: tuple[Argument, ...]) -> Term:
     zero and infinite nothing says which of the two wins, and the product is left alone.
     """
     known = ranges(term, arguments)
-    done: dict[Term, Term] = {t: t for t in bounded(term)}
+    done: dict[Term, Term] = {}
+    small = bounded(term)
     for t in walk(term):
-        if t in done:
-            continue
         made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
+        if t in small:
+            done[t] = made
+            continue
         if made.op == "div" and _is_guard(made.args[0]):
             condition, zero, top = made.args[0].args  # 0 / 0 again, one division further down
             made = node("where", (condition, zero, div(top, made.args[1])))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-from lossmith.codegen.kernel import Family, Input, Let, Row, Slot, Stage
+from lossmith.codegen.kernel import Family, Input, Let, Row, Slot, Stage, names_used
 from lossmith.codegen.monoid import monomial, row_kernel
 from lossmith.derivations import balls, points
 from lossmith.derivations.calculus import derivative, hessian_vector
@@ -20,7 +20,7 @@ from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.importer import to_term
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import stabilize
-from lossmith.derivations.terms import ONE, Term, add, div, make, mul, node, replace, row, show, var, walk
+from lossmith.derivations.terms import ONE, Term, add, div, make, mul, node, replace, row, show, sub, var, walk
 from lossmith.derivations.ulp import FORMATS, distance
 
 F64 = FORMATS["float64"]
@@ -286,3 +286,22 @@ def test_nothing_but_machine_terms_is_left() -> None:
         terms += [let.term for program in (kernel.finish, kernel.epilogue) for let in program.lets]
         assert not {t.op for t in walk(*terms)} & {"sum", "at", "peak", "rest", "lse", "onehot"}, name
 
+
+
+def test_a_scalar_is_computed_before_the_first_stage_that_reads_it() -> None:
+    """Asked for by a late stage first, and then by an earlier one."""
+    x = row("x")
+    total = node("sum", (x,))
+    shared = add(ONE, total)
+    second = node("sum", (make("exp", sub(x, total)),))
+    late = node("sum", (make("abs", sub(div(x, shared), div(x, second))),))
+    early = node("sum", (make("abs", div(x, shared)),))
+    kernel = row_kernel("shared", {"loss": late, "other": early}, (Input("x", "row", "input", "any number"),))
+    known = {"x"}
+    for stage in kernel.stages:
+        terms = [s.weight for s in stage.slots]
+        assert names_used(terms) <= known
+        known |= {s.name for s in stage.slots}
+        for let in stage.after:
+            assert names_used([let.term]) <= known
+            known.add(let.name)

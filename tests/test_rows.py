@@ -126,6 +126,39 @@ def solved(name: str, *order: str) -> tuple[tuple[Step, ...], StableForm]:
     return stabilize(derivative(term, order, arguments), arguments, order)
 
 
+# Formulas as text, x and w real, v positive, and what they are differentiated by.
+MEANS_AND_RATIOS: list[tuple[str, tuple[str, ...]]] = [
+    ("var(softmax(x))", ()),
+    ("var(softmax(x))", ("x",)),
+    ("sum(softmax(x)*w**2) - sum(softmax(x)*w)**2", ("x",)),
+    ("sum(v*(x - sum(v*x)/sum(v))**2)/sum(v)", ()),
+    ("-log(sum(softmax(x)**2))", ()),
+    ("log(sum(softmax(x)**2/softmax(w)))", ()),
+    ("1 - sum(sqrt(softmax(x)*softmax(w)))", ()),
+]
+
+
+def written(text: str, *order: str) -> tuple[tuple[Step, ...], StableForm]:
+    known = parser_arguments({"x[k]": "real", "w[k]": "real", "v[k]": "(0,inf)", "y": "index"})
+    term = parse_term(text, known)
+    arguments = tuple(known.values())
+    return stabilize(derivative(term, order, arguments), arguments, order)
+
+
+@pytest.mark.parametrize(("text", "order"), MEANS_AND_RATIOS)
+def test_means_and_ratios(text: str, order: tuple[str, ...]) -> None:
+    """What remains is what the formula's own condition leaves."""
+    form = written(text, *order)[1]
+    assert form.verdict == "stable", form.remaining
+
+
+def test_a_sum_less_one_of_its_terms_is_the_sum_of_the_others() -> None:
+    form = written("log(sum(exp(16*x)) - exp(16*x[y])) - 16*x[y]")[1]
+    env = {"x": [300.0, -2.0, 250.0], "y": 0}
+    assert form.verdict == "stable"
+    assert float(np.ravel(evaluate(form.term, {n: np.asarray(v) for n, v in env.items()}, F64, 3))[0]) == -800.0
+
+
 def listed(env: dict[str, Any]) -> dict[str, Any]:
     return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in env.items()}
 
@@ -201,6 +234,8 @@ def test_every_rule_fires() -> None:
         ("cosine", ()), ("set and all", ("x",)), ("two ways", ()), ("two ways", ("x",)),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
+    for text, order in MEANS_AND_RATIOS:
+        fired |= {s.rule for s in written(text, *order)[0]}
     assert {r.name for r in RULES} <= fired
 
 

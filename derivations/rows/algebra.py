@@ -48,8 +48,19 @@ class Algebra:
             for t in terms_of(part):
                 c, rest = coefficient(t)
                 total[rest] = total.get(rest, Fraction(0)) + c
+        self._beside(total)
         kept = [num(c) if rest is ONE else self._scaled(c, rest) for rest, c in total.items() if c != 0]
         return x.nary("add", kept, ZERO)
+
+    def _beside(self, total: dict[Expr, Fraction]) -> None:
+        """sum exp(a) - exp(a[y]), of the terms of a sum, as the sum over the classes beside y."""
+        for whole in [t for t in total if t.op == "sum" and t.has_exp and total[t]]:
+            for one in [t for t in total if t.op == "exp" and t.sort == "scalar" and total[t] == -total[whole]]:
+                for y in dict.fromkeys(n.name for n in x.walk(one) if n.op == "at"):
+                    if total[whole] and self.at(whole.args[0], y) is one:
+                        c, left = total.pop(whole), total.pop(one)
+                        made = self.sum(self.mul(x.others(y), whole.args[0]))
+                        total[made] = total.get(made, c + left) + c
 
     @staticmethod
     def _scaled(c: Fraction, rest: Expr) -> Expr:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace as with_fields
+from fractions import Fraction
 from functools import cache, reduce
 
-from lossmith.derivations.derivation import Order, StableForm, Step
+from lossmith.derivations.derivation import Evidence, Order, StableForm, Step
 from lossmith.derivations.domains import NONNEGATIVE, REAL, Domain, interval
+from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import is_machine, machine
 from lossmith.derivations.rows.signs import sign
@@ -65,6 +67,16 @@ def stabilize_part(part: Term, arguments: Sequence[Argument],
     back = {v: k for k, v in there.items()}
     moved = [(s.rule, s, replace(s.before, back), replace(s.after, back)) for s in steps]
     return moved, replace(form.term, back), form
+
+
+def stabilize_function(g: Term, high: Fraction) -> tuple[Term, list[Term], Evidence]:
+    """A stable form of a function of one number, named `ratio`, where that is at most `high`; the choices in it that
+    hold Taylor polynomials; why it is true."""
+    domain = Domain(REAL.low, high, REAL.low_closed, True)
+    steps, form = _search(g, (Argument("ratio", "input", domain),), ())
+    told = dict.fromkeys(f"{e.kind}: {e.method}" for s in steps for e in s.evidence)
+    choices = [s.result for s in steps if s.rule == SERIES]
+    return form.term, choices, Evidence("enclosed", "the search's own, step by step: " + "; ".join(told))
 
 
 def stabilize_around(whole: Term, arguments: Sequence[Argument], order: Order = (),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from lossmith.derivations.derivation import Evidence, Measurement, Order, StableForm, Step
+from lossmith.derivations.expanding import NAME as SERIES
 from lossmith.derivations.guards import guard
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.rows import nearness
@@ -23,6 +24,7 @@ from lossmith.derivations.rows.elementwise import (
     machine_row,
     spelled_out,
     stabilize_around,
+    stabilize_function,
     stabilize_part,
 )
 from lossmith.derivations.rows.evidence import enclosed, measure
@@ -40,7 +42,7 @@ from lossmith.derivations.rows.keeping import (
 )
 from lossmith.derivations.rows.licence import UnitSums, one_sum, unit_constant, unit_sums
 from lossmith.derivations.rows.nearness import near_equality
-from lossmith.derivations.rows.rewriter import Rewriter
+from lossmith.derivations.rows.rewriter import RATIO, Rewriter
 from lossmith.derivations.rows.scaling import scaled
 from lossmith.derivations.rows.shape import reduces, separable
 from lossmith.derivations.rows.signs import may_cancel
@@ -241,7 +243,7 @@ def _form(path: Path, order: Order, dtype: str) -> StableForm:
     remarks = list(path.remarks)
     if error.ulp > target:
         loose = may_cancel(path.term, {a.name: a.domain for a in path.arguments})
-        cause = [f"{show(loose[0])} may cancel"] if loose else []
+        cause = [f"{_short(show(loose[0]))} may cancel"] if loose else []
         if excused.ulp <= target:
             cause.insert(0, "the formula itself is ill-conditioned there")
         remarks.insert(0, ", ".join([f"{error.ulp:.3g} ulp at {error.where}", *cause]))
@@ -249,6 +251,10 @@ def _form(path: Path, order: Order, dtype: str) -> StableForm:
     verdict = "stable" if excused.ulp <= target else "improved" if error.ulp < before.ulp else "unchanged"
     return StableForm(path.term, path.definition, path.arguments, order, error, verdict,  # type: ignore[arg-type]
                       "; ".join(remarks), (excused,), before)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} .."
 
 
 def _algebraic(path: Path, order: Order) -> None:
@@ -273,6 +279,13 @@ def _algebraic(path: Path, order: Order) -> None:
     path.move("as-computed", final, path.term, final, "in the operations of the machine", r"\text{as computed}")
     for body, form in dict(rewriter.divergences).items():
         path.move("near-equality", replace(path.term, {body: form}), body, form, nearness.REASON, nearness.LATEX)
+    for body, (g, at, high) in rewriter.functions.items():
+        found, choices, evidence = stabilize_function(g, high)
+        form = replace(found, {RATIO: at})
+        rule, result = (SERIES, replace(choices[0], {RATIO: at})) if choices else ("of-one-number", form)
+        path.move(rule, replace(path.term, {body: form}), body, result,
+                  "a function of one number, in the form that the search finds", r"\text{a stable form of } g(v)",
+                  evidence=evidence)
     bodies = _elementwise_bodies(path.term)
     if bodies and not _holds(path, order):
         for body in bodies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.rows import divergence, forms
@@ -32,6 +33,7 @@ from lossmith.derivations.terms import (
 )
 
 LIMIT = 500
+RATIO = var("ratio")  # what functions of one number are written in
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Rewriter:
         self.rewrites: list[Rewrite] = []
         self.licensed: tuple[str, Expr] | None = None
         self.divergences: list[tuple[Term, Term]] = []
+        self.functions: dict[Term, tuple[Term, Term, Fraction]] = {}
 
     # ---- what rules ask for
 
@@ -95,6 +98,15 @@ class Rewriter:
         body = divergence.written(weight, share)
         self.divergences.append((body, divergence.stable(weight, share, add(forms.gap(a, lse), forms.tail(lse)))))
         return body
+
+    def function(self, g: Term, at: Term, high: Fraction) -> Term:
+        """A function of one number, named `ratio`, at one number per class, for the scalar search to make stable.
+
+        high: it is only read where that number is at most this.
+        """
+        whole = replace(g, {RATIO: at})
+        self.functions[whole] = g, at, high
+        return whole
 
     # ---- the loop
 

@@ -16,6 +16,8 @@ from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.differences import angle, nested, part_and_whole, split_balance, variance
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
+from lossmith.derivations.rows.means import equal_shares, multiply_out, power_sum, square_from_mean, weighted_mean
+from lossmith.derivations.rows.ratios import of_ratio, power_of_ratio
 from lossmith.derivations.rows.recognise import (
     is_softmax,
     labels_of,
@@ -65,6 +67,8 @@ class Holes(Protocol):
     def unit(self, w: Expr) -> str | None: ...
 
     def divergence(self, w: Expr, k: Expr, a: Expr, lse: Expr) -> Term: ...
+
+    def function(self, g: Term, at: Term, high: Fraction) -> Term: ...
 
 
 @dataclass(frozen=True)
@@ -582,6 +586,14 @@ def _share_root(a: Expr, lse: Expr, n: Fraction) -> Term:
 
 
 RULES: Sequence[RowRule] = (
+    RowRule("of-ratio", "", "a function of the ratio of the two softmaxes alone, from which what sums to zero is taken",
+            r"\textstyle\sum_k p_k g(v_k) = \sum_k p_k \left(g(v_k) - g'(0) (e^{v_k} - 1)\right), "
+            r"\quad v_k = \log(q_k/p_k)",
+            of_ratio),
+    RowRule("power-of-ratio", "", "the sum is one and what the ratio of the two softmaxes adds to it",
+            r"\log \textstyle\sum_k p_k^n q_k^{1-n} = \log(1 + \sum_k p_k (e^{(1-n) v_k} - 1)), "
+            r"\quad v_k = \log(q_k/p_k)",
+            power_of_ratio),
     RowRule("part-and-whole", "", "the classes in a set, and those outside it, each have one term of the two",
             r"p_k - q_k = (1 - w_k) p_k - q_k (1 - P), \quad q_k = w_k p_k / P, \; P = \textstyle\sum_j w_j p_j",
             part_and_whole),
@@ -589,14 +601,22 @@ RULES: Sequence[RowRule] = (
             r"\text{the class } k = y \text{ and the others, told apart}", onehot_split),
     RowRule("common-factor", "", "a factor of every term is taken out", r"\text{take out the common factor}",
             common_factor),
+    RowRule("multiply-out", "", "multiplied out, terms are gone", r"s (u + v) - s v = s u", multiply_out),
     RowRule("complement", "", "1 - p is the share of the others: a sum of non-negative terms, not a difference",
             r"1 - p_k = \textstyle\sum_{j \ne k} p_j", complement),
     RowRule("partial-complement", "", "the part of p - 1 goes through the share of the others",
             r"p (c + r) - c = p\, r - c (1 - p)", partial_complement),
+    RowRule("equal-shares", "", "both are means: each class is compared with the mean of all before it is divided",
+            r"p_k - \tfrac1C = \frac{u_k - \bar u}{1 + r}, \quad u_k = e^{a_k - m} - 1", equal_shares),
     RowRule("half-split", "", "above one half the softmax is one minus the share of the others",
             r"p_k = 1 - \textstyle\sum_{j \ne k} p_j \text{ where } p_k > \tfrac12", half_split),
     RowRule("share-difference", "", "where both softmaxes exceed one half, what they lack is subtracted instead",
             r"p_k - q_k = (1 - q_k) - (1 - p_k)", share_difference),
+    RowRule("square-from-mean", "", "the square is completed: what is left is the square of the mean",
+            r"v_k^2 - 2 v_k \bar v = (v_k - \bar v)^2 - \bar v^2", square_from_mean),
+    RowRule("weighted-mean", "", "measured from its mean, what is left has a small mean, and its rounding is nothing",
+            r"a_k - \frac{\sum_j w_j a_j}{\sum_j w_j} = (a_k - m) - \frac{\sum_j w_j (a_j - m)}{\sum_j w_j}",
+            weighted_mean),
     RowRule("centre", "", "measured from its mean, the mean of what is left is small: its rounding no longer matters",
             r"a_k - \textstyle\sum_j p_j a_j = (a_k - m) - \sum_j p_j (a_j - m)", centre),
     RowRule("centre-part", "", "what the softmax multiplies is measured from its mean, apart from the rest",
@@ -617,6 +637,8 @@ RULES: Sequence[RowRule] = (
             r"\log w + \log \textstyle\sum_j e^{a_j} - a_k = \log(w / p_k)", log_ratio),
     RowRule("log-mean", "", "where all are near the largest, so is their mean: what they lack to it is averaged",
             r"\log \tfrac1C \textstyle\sum_j e^{a_j} = m + \log(1 - \tfrac1C \sum_j (1 - e^{a_j - m}))", log_mean),
+    RowRule("power-sum", "", "the shares sum to one: what their powers lack is added up, where it is small",
+            r"\log \textstyle\sum_k p_k^n = \log(1 - \sum_k p_k (1 - p_k^{n-1}))", power_sum),
     RowRule("max-balance", "", "the log-sum-exp is measured from its peak, and so is what it is compared with",
             r"\log \textstyle\sum_j e^{a_j} = m + \log(1 + r), \quad m = \max_j a_j", max_balance),
     RowRule("max-balance-sum", "", "the log-sum-exp and the weighted sum are both measured from the peak",
