@@ -11,6 +11,7 @@ import jinja2
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import c_drivers, c_math
+from lossmith.codegen.targets.c_choices import called_once
 from lossmith.codegen.targets.c_printing import (
     DOUBLE,
     FLOAT,
@@ -137,7 +138,7 @@ def _elementwise(bundle: Bundle) -> dict[str, Any]:
 def _body(entry: Entry, kernel: Elementwise, arithmetic: Arithmetic, arrays: Sequence[Input],
           parameters: Sequence[Input]) -> dict[str, Any]:
     """The function that computes an entry's outputs for one element."""
-    program, kind = kernel.program, arithmetic.type
+    program, kind = called_once(kernel.program), arithmetic.type
     used = program.names()
     takes = [f"const {kind} {identifier(i.name)}" for i in (*arrays, *parameters)]
     takes += [f"{kind}* out{n}" for n in range(len(entry.outputs))]
