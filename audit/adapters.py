@@ -57,6 +57,12 @@ def kernel_arrays(subject: Subject, batch: Batch, dtype: str) -> list[Array]:
         return [batch.arrays[a.name] if a.role == "label" else batch.arrays[a.name].astype(kind) for a in subject.given]
 
 
+def kernel_tier(dtype: str, tier: str) -> str:
+    """Which kernel of C or CUDA a tier is: in 16 bits there is one, computed in float32 and rounded once, within the
+    0.501 ulp that the accurate tier promises."""
+    return "fast" if FORMATS[dtype].bits == 16 else tier
+
+
 def widened(values: Any, subject: Subject, output: str, batch: Batch) -> Array:
     """A result as float64 in the shape of the truth: an output that reads nothing may come as one value."""
     got = np.asarray(values).astype(np.float64)

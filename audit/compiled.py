@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lossmith.audit.adapters import Unavailable, kernel_arrays, kind_of, widened
+from lossmith.audit.adapters import Unavailable, kernel_arrays, kernel_tier, kind_of, widened
 from lossmith.audit.host import ENTRY, SUFFIX
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
@@ -42,13 +42,13 @@ class CompiledAdapter:
     def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
         if any(name != subject.unit.primary.name for name in subject.wrt(output)):
             return False
-        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], tier) in library(subject.name).prototypes
+        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier)) in library(subject.name).prototypes
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))
         try:
             found = library(subject.name).call(subject.name, ENTRY[kind_of(output)], arrays | dict(batch.parameters),
-                                               SUFFIX[dtype], tier, threads=1)
+                                               SUFFIX[dtype], kernel_tier(dtype, tier), threads=1)
         except compiled.CompileError as problem:
             raise Unavailable(str(problem)) from None
         with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from lossmith.derivations.relations import holds
 from lossmith.derivations.ulp import Array, Doubles, Format, error, ordinals, round_array
 
 POINTS = 320  # along a curve
+NEAR = 48  # numbers beside a point that a curve goes through, on either side
 CURVES = 4  # combinations of the other inputs
 CLASSES = 4  # of rows
 
@@ -80,9 +81,13 @@ def _plain(value: float, digits: int) -> float | str:
     return float(f"{value:.{digits}g}") if math.isfinite(value) else "inf" if value > 0 else "-inf"
 
 
-def curves(subject: Subject, given: Adapter, fmt: Format, tier: str, points: int = POINTS) -> Iterator[Curve]:
-    """Every output that the adapter offers along the first input; calls that fail give no curve."""
-    for held, batch in _batches(subject, fmt, points):
+def curves(subject: Subject, given: Adapter, fmt: Format, tier: str, points: int = POINTS,
+           through: Mapping[str, float] | None = None) -> Iterator[Curve]:
+    """Every output that the adapter offers along the first input; calls that fail give no curve.
+
+    through: a point of numbers of the format; the last curve goes through it, of its other inputs' values.
+    """
+    for held, batch in itertools.chain(_batches(subject, fmt, points), _through(subject, fmt, points, through or {})):
         moved = subject.given[0].name
         x = batch.arrays[moved] if batch.classes is None else batch.arrays[moved][:, 0]
         for output in subject.outputs:
@@ -122,6 +127,22 @@ def _batches(subject: Subject, fmt: Format, points: int) -> Iterator[tuple[str, 
         if len(arrays[first.name]):
             held = ", ".join(f"{a.name} = {v:.6g}" for a, v in zip(others, picked, strict=True))
             yield held, Batch(HARD, arrays, subject.parameters(fmt))
+
+
+def _through(subject: Subject, fmt: Format, points: int, point: Mapping[str, float]) -> Iterator[tuple[str, Batch]]:
+    """The line through a point, with the numbers beside it; nothing where there is but one input."""
+    first, *others = subject.given
+    if subject.is_row or not others or any(a.name not in point for a in subject.given):
+        return
+    here = int(ordinals(np.array([point[first.name]]), fmt)[0])
+    near = [from_ordinal(here + k, fmt) for k in range(-NEAR, NEAR + 1)]
+    line = np.unique([*line_of(first.domain, fmt, points), *(v for v in near if first.domain.holds(v))])
+    arrays = {first.name: line} | {a.name: np.full(len(line), point[a.name]) for a in others}
+    if subject.unit.given:
+        kept = holds(subject.unit.given, arrays)
+        arrays = {n: c[kept] for n, c in arrays.items()}
+    held = ", ".join(f"{a.name} = {point[a.name]:.6g}" for a in others)
+    yield f"{held}, where an error was the worst", Batch(HARD, arrays, subject.parameters(fmt))
 
 
 def line_of(domain: Domain, fmt: Format, points: int) -> Doubles:

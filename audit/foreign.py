@@ -7,6 +7,7 @@ It may raise, hang, change its inputs or return something of another shape: each
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import inspect
 import re
@@ -54,12 +55,15 @@ def resolve(path: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as problem:
-        raise Unavailable(f"the module {problem.name or module} is not installed") from None
+        lacking = problem.name or module
+        raise Unavailable(f"the module {lacking} is not installed: pip install {lacking.partition('.')[0]}, or type this "
+                          f"in the folder where {lacking.partition('.')[0]}.py is") from None
     except (Exception, SystemExit) as problem:  # what a user's module does while it is imported
         raise Unavailable(f"the module {module} cannot be imported: {_told(problem)}") from None
     for name in attributes.split("."):
         if not hasattr(found, name):
-            raise ValueError(f"{module} has no '{attributes}'")
+            near = difflib.get_close_matches(name, [n for n in dir(found) if not n.startswith("_")], 1)
+            raise ValueError(f"{module} has no '{attributes}'" + (f": did you mean '{near[0]}'?" if near else ""))
         found = getattr(found, name)
     if not callable(found):
         raise ValueError(f"{path} is not a function")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lossmith.audit.adapters import Unavailable, kernel_arrays, kind_of, widened
+from lossmith.audit.adapters import Unavailable, kernel_arrays, kernel_tier, kind_of, widened
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.codegen import host
@@ -45,11 +45,11 @@ class HostAdapter:
         by = subject.wrt(output)
         if any(name != subject.unit.primary.name for name in by) or batch.count * (batch.classes or 1) > MOST_NUMBERS:
             return False
-        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], tier) in library(subject.name).prototypes
+        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier)) in library(subject.name).prototypes
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))
         found = library(subject.name).call(subject.name, ENTRY[kind_of(output)], arrays | dict(batch.parameters),
-                                           SUFFIX[dtype], tier)
+                                           SUFFIX[dtype], kernel_tier(dtype, tier))
         with np.errstate(all="ignore"):
             return widened(found[kind_of(output)], subject, output, batch)

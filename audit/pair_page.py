@@ -75,8 +75,8 @@ def _beside(found: Comparison) -> list[str]:
         return []
     worst = [f"{a.dtype} {name} {m.ulp:.4g} ulp at {m.where}" for a in found.accuracy
              for name, m in (("before", a.before), ("after", a.after)) if m.ulp]
-    return ["curves for other values of the second argument than those in their titles; the worst points, wherever "
-            f"they are: {'; '.join(worst)}"]
+    return ["curves for other values of the second argument than those in their titles; the worst points: "
+            f"{'; '.join(worst)}"]
 
 
 def _relation(found: Comparison) -> str:
@@ -100,10 +100,16 @@ def _worst(m: Measurement) -> tuple[str, str]:
 def _curves(found: Comparison, unit: Unit) -> Iterator[Curve]:
     """The error of each form along the first argument, against the exact value of the first form."""
     subject = Subject(unit, {"loss": found.before})
-    for dtype in dict.fromkeys(a.dtype for a in found.accuracy):
+    for a in found.accuracy:
+        worst = max((a.before, a.after), key=lambda m: m.ulp)
         for name, term in (("before", found.before), ("after", found.after)):
-            for curve in curves(subject, FormAdapter(term, name), FORMATS[dtype], "fast"):
+            for curve in curves(subject, FormAdapter(term, name), FORMATS[a.dtype], "fast", through=_point(worst.where)):
                 yield replace(curve, output=name)
+
+
+def _point(where: str) -> dict[str, float]:
+    """The numbers of a point that is told as `x = 1, y = 2`."""
+    return {n: float(v) for n, _, v in (part.partition(" = ") for part in where.split(", ")) if v}
 
 
 def _derivation(unit: Unit) -> tuple[str, list[str]]:

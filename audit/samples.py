@@ -76,14 +76,16 @@ def split(subject: Subject, arrays: Mapping[str, Array], parameters: Mapping[str
 
 
 def elementwise_batches(subject: Subject, fmt: Format, count: int = 2000, seed: int = 0) -> list[Batch]:
-    """Every special value against every target of note, then `count` points of `scalar_points`."""
+    """Every special value against every target of note, `count` points of `scalar_points`, some of those with two
+    arguments at one value."""
     relations = subject.unit.given
     drawn = scalar_points(subject.given, count, seed, fmt, given=relations)
     fixed = specials.crossed(subject.given, fmt)
+    ties = specials.tied(subject.given, drawn)
     if relations:
-        kept = holds(relations, fixed)
-        fixed = {name: column[kept] for name, column in fixed.items()}
-    arrays = {name: np.concatenate([fixed[name], drawn[name]]) for name in drawn}
+        fixed, ties = ({name: column[kept] for name, column in some.items()}
+                       for some, kept in ((some, holds(relations, some)) for some in (fixed, ties)))
+    arrays = {name: np.concatenate([fixed[name], drawn[name], ties[name]]) for name in drawn}
     return split(subject, arrays, subject.parameters(fmt))
 
 

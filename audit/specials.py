@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -48,12 +49,27 @@ def crossed(arguments: Sequence[Argument], fmt: Format) -> dict[str, Array]:
     return {a.name: f[::step] for a, f in zip(arguments, flat, strict=True)}
 
 
+def tied(arguments: Sequence[Argument], columns: Mapping[str, Array], count: int = 64) -> dict[str, Array]:
+    """Some of the points again, with two arguments at the same value, every two whose domains have values in common:
+    where a difference of theirs vanishes."""
+    made: dict[str, list[Array]] = {a.name: [] for a in arguments}
+    for one, other in itertools.permutations(arguments, 2):
+        column = columns[one.name]
+        fits = np.flatnonzero(inside(other.domain, column) & (column != 0))
+        chosen = fits[np.unique(np.linspace(0, len(fits) - 1, min(count, len(fits))).astype(int))]
+        for name, parts in made.items():
+            parts.append(column[chosen] if name == other.name else columns[name][chosen])
+    return {n: np.concatenate([columns[n][:0], *parts]) for n, parts in made.items()}
+
+
 def _logit_rows(classes: int) -> list[Array]:
-    """Rows of one value, all masked, small values of every size, one and two infinities, NaN, one class masked,
-    extreme finite values."""
+    """Rows of one value, all masked, small values of every size, tiny ones, one and two infinities, NaN, one class
+    masked, extreme finite values."""
     zero = np.zeros(classes)
     small = np.where(np.arange(classes) == 0, 3.0, 2.0 ** -(1.0 + np.arange(classes) % 24))  # far from even shares
     out = [zero, zero + 1e4, np.full(classes, -math.inf), small, np.where(small == 3, 3, -small)]
+    tiny = 2.0 ** -(12.0 + np.arange(classes) % 12)  # on either side of a seam at 0, close to it in short rows too
+    out += [tiny, -tiny]
     for places, value in (((0,), math.inf), ((0, 1), math.inf), ((0,), math.nan), ((0,), -math.inf), ((-1,), -math.inf),
                           ((0,), 3e4), ((-1,), -3e4)):
         row = zero.copy()

@@ -70,8 +70,9 @@ def page(reports: list[Report], missing: list[str], seconds: float) -> str:
         "domains; for what has none 0, 1, -2.5, 0.5). Rows: three classes, every number in the first class of each",
         "input in turn, the others fixed, each class the label once; distributions as targets: three shares in any",
         "order. Rows with more than one class moving, soft labels of elementwise losses and longer rows are not",
-        "here. `cu` is the CUDA source built for the CPU, `pt` without Triton. At a root: what half an ulp of the",
-        "inputs explains.", "",
+        "here. `cu` is the CUDA source built for the CPU, `pt` without Triton. `c` and `cu` have one 16-bit kernel,",
+        "computed in float32 and rounded once: it stands for both tiers. At a root: what half an ulp of the inputs",
+        "explains.", "",
         *said, "", *("| " + " | ".join(line) + " |" for line in lines), "",
         *(f"not measured: {line}" for line in dict.fromkeys(missing)), ""])
 

@@ -28,6 +28,13 @@ def report(result: Result, output: str) -> Any:
 
 def test_names_are_resolved() -> None:
     assert resolve("numpy:exp") is np.exp
+
+
+def test_a_wrong_name_is_told_with_what_to_type() -> None:
+    with pytest.raises(ValueError, match="did you mean 'expm1'"):
+        resolve("numpy:expml")
+    with pytest.raises(Unavailable, match="pip install nosuchmodule, or type this in the folder"):
+        resolve("nosuchmodule:f")
     assert resolve("torch.nn.functional:softplus") is torch.nn.functional.softplus
     with pytest.raises(ValueError, match="write module:function"):
         resolve("numpy.exp")
