@@ -8,6 +8,7 @@ through here as a whole without being measured afterwards.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,20 +48,23 @@ def ordered(term: Term) -> Term:
     return found
 
 
-_unordered: dict[int, tuple[object, ...]] = kept_by_id({})
+_unordered: dict[int, bytes] = kept_by_id({})
 
 
-def unordered(term: Term) -> tuple[object, ...]:
-    """A key of the term that sums and products share which differ in the order of their parts alone."""
+def unordered(term: Term) -> bytes:
+    """A key of the term that sums and products share which differ in the order of their parts alone.
+
+    A digest, as long for a deep term as for a leaf: written out, what is shared would be written again and again.
+    """
     found = _unordered.get(term.id)
     if found is None:
         if term.op in ("add", "sub", "neg"):
-            found = ("sum", *_sorted_parts(_flat(term, ("add", "sub", "neg"))))
+            parts: tuple[object, ...] = ("sum", *_sorted_parts(_flat(term, ("add", "sub", "neg"))))
         elif term.op in ("mul", "div"):
-            found = ("product", *_sorted_parts(_flat(term, ("mul", "div"))))
+            parts = ("product", *_sorted_parts(_flat(term, ("mul", "div"))))
         else:
-            found = (term.op, str(term.value), *(unordered(a) for a in term.args))
-        _unordered[term.id] = found
+            parts = (term.op, str(term.value), *(unordered(a) for a in term.args))
+        found = _unordered[term.id] = hashlib.sha256(repr(parts).encode()).digest()
     return found
 
 
@@ -71,8 +75,8 @@ def _flat(term: Term, ops: tuple[str, ...], sign: int = 1) -> list[tuple[int, Te
     return [*(p for a in term.args[:-1] for p in _flat(a, ops, sign)), *_flat(term.args[-1], ops, last)]
 
 
-def _sorted_parts(parts: list[tuple[int, Term]]) -> list[tuple[int, tuple[object, ...]]]:
-    return sorted(((s, unordered(a)) for s, a in parts), key=repr)
+def _sorted_parts(parts: list[tuple[int, Term]]) -> list[tuple[int, bytes]]:
+    return sorted((s, unordered(a)) for s, a in parts)
 
 
 def _atom(term: Term, exponent: int = 1) -> Poly:

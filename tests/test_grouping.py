@@ -8,7 +8,7 @@ from lossmith.derivations.parser import arguments, parse_term
 from lossmith.derivations.polynomial import canon, unordered
 from lossmith.derivations.precise import SUMS, doubled, spelled
 from lossmith.derivations.seeds import recognized, seeds
-from lossmith.derivations.terms import Term, show, sub, walk
+from lossmith.derivations.terms import Term, add, make, neg, show, sub, walk
 
 KNOWN = arguments({"x": "real", "z": "[0,1]", "p": "(0,1)", "q": "(0,1)", "u": "(0,inf)", "v": "(0,inf)"})
 
@@ -65,3 +65,12 @@ def test_sums_that_differ_in_their_order_alone_share_a_key() -> None:
     assert unordered(term("p/(q/x)")) == unordered(term("x*p/q"))
     assert unordered(term("p - (q + x)")) != unordered(term("p - (q - x)"))
     assert unordered(term("log(p + q)")) != unordered(term("log(p) + log(q)"))
+
+
+def test_a_key_does_not_grow_with_what_is_shared() -> None:
+    """Each level holds the one below twice: written out, sixty levels would be longer than any memory."""
+    deep = other = term("p")
+    for _ in range(60):
+        deep = make("exp", sub(deep, make("sqrt", deep)))
+        other = make("exp", add(neg(make("sqrt", other)), other))
+    assert unordered(deep) == unordered(other) != unordered(make("sqrt", deep))
