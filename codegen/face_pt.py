@@ -60,6 +60,7 @@ class _State:
         self.module, self.library, self.pure, self.ambient, self.torch = module, library, pure, ambient, torch
         signature = inspect.signature(pure).parameters
         self.names = [n for n, p in signature.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.arity = len(self.names)
         self.parameters = {n: p.default for n, p in signature.items()
                            if p.kind is p.KEYWORD_ONLY and n not in _OPTIONS}
         self.known = {n for n, p in signature.items() if p.kind is p.KEYWORD_ONLY}
@@ -88,11 +89,13 @@ class _State:
             if not options.keys() <= self.known or type(asked) is not str or type(tier) is not str:
                 return None
             reduction = _REDUCTIONS.get(asked, -1)
-        if len(tensors) != len(self.names) or reduction < 0 or type(tensors[0]) not in self.plain or self.beyond():
+        if len(tensors) != self.arity or reduction < 0 or self.beyond():
             return None
         first = tensors[0]
+        if type(first) not in self.plain:
+            return None
         key = (first.dtype, tier)
-        plan = self.plans[key] if key in self.plans else self._planned(*key)
+        plan = self.plans.get(key) or self._planned(*key)
         if plan is None or not self._fit(tensors, plan.wanted, dim):
             return None
         numbers = plan.numbers(options) if plan.twin is not None else 0
@@ -112,20 +115,20 @@ class _State:
             if not shape or type(dim) is not int or dim not in (-1, len(shape) - 1):
                 return False
             lead = shape[:-1]
-        plain, strided = self.plain, self.strided
-        for tensor, (whole, dtype) in zip(tensors, wanted):
-            if type(tensor) not in plain or tensor.dtype is not dtype or tensor.shape != (shape if whole else lead) \
-                    or not tensor.is_cpu or tensor.layout is not strided or not tensor.is_contiguous() \
-                    or tensor.is_neg():
+        strided = self.strided
+        for number, tensor in enumerate(tensors):
+            whole, dtype = wanted[number]
+            if tensor.dtype is not dtype or type(tensor) not in self.plain or not tensor.is_cpu \
+                    or tensor.layout is not strided or not tensor.is_contiguous() or tensor.is_neg():
                 return False
-        for tensor in tensors[1:]:
-            if tensor.requires_grad:
+            if number and (tensor.requires_grad or tensor.shape != (shape if whole else lead)):
                 return False
         return bool(tensors[0].numel())
 
     def _planned(self, dtype: Any, tier: str) -> _Plan | None:
-        self.plans[dtype, tier] = made = _planned(self, dtype, tier)
-        return made
+        if (dtype, tier) not in self.plans:
+            self.plans[dtype, tier] = _planned(self, dtype, tier)
+        return self.plans[dtype, tier]
 
 
 def _planned(state: _State, dtype: Any, tier: str) -> _Plan | None:
@@ -142,7 +145,7 @@ def _planned(state: _State, dtype: Any, tier: str) -> _Plan | None:
         domains = faces.pure("np", library.unit)._DOMAINS  # as the NumPy module says it
     except ModuleNotFoundError:
         return None
-    if takes != state.names or helpers is None:
+    if takes != state.names or helpers is None or (state.rows and not state.per_class[0]):
         return None
     plans = [faces.planned(f, p, domains, inner.itemsize) for f, p in zip(functions, parameters) if f is not None]
     if any(plan is None for plan in plans):
@@ -218,22 +221,22 @@ class _Call:
         self.small = said == faces.SMALL
 
     def _place(self, first: Tensor) -> Tensor:
-        if self.reduction:
-            return self.plan.empty_like(self.plan.one)
         shape = first.shape[:-1] if self.plan.state.rows else first.shape
         return self.plan.torch.empty(shape, dtype=self.plan.inner)
 
     def values(self, tensors: Sequence[Tensor]) -> Tensor:
         """The loss, reduced. Raises _Outside where a value lies outside its domain."""
         plan, tensors = self.plan, self._inner(tensors)
-        values = self._place(tensors[0])
+        values = plan.empty_like(plan.one) if self.reduction else self._place(tensors[0])
         self._run(plan.loss, tensors, values.data_ptr(), 0, self.reduction)
         return values if plan.same else values.to(plan.dtype)
 
     def with_slope(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The loss, and the gradient of the mean or sum, or that of each loss, by the first tensor. Raises _Outside."""
-        plan, tensors = self.plan, self._inner(tensors)
-        slope, values = plan.empty_like(tensors[0]), self._place(tensors[0])
+        plan = self.plan
+        tensors = tensors if plan.same else self._inner(tensors)
+        slope = plan.empty_like(tensors[0])
+        values = plan.empty_like(plan.one) if self.reduction else self._place(tensors[0])
         to = (values.data_ptr(), slope.data_ptr())
         self._run(plan.both, tensors, *(to if plan.loss_first else to[::-1]), self.reduction)
         return values if plan.same else values.to(plan.dtype), slope
@@ -301,6 +304,8 @@ def _differentiable(torch: Any, state: _State) -> Any:
             number = upstream.item() if call.reduction else upstream.data_ptr()
         except RuntimeError:  # many at once, in a transform
             return call.unfused(upstream, ctx.saved_tensors), None
+        if number == 1.0 and slope is not None and call.reduction and call.plan.same:  # as after .backward()
+            return slope, None
         saved = lambda: ctx.saved_tensors  # noqa: E731
         if call.reduction:
             return call.scaled(slope, number, saved), None
