@@ -42,7 +42,8 @@ class CompiledAdapter:
     def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
         if any(name != subject.unit.primary.name for name in subject.wrt(output)):
             return False
-        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier)) in library(subject.name).prototypes
+        entry = (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier))
+        return entry in library(subject.name).prototypes
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))

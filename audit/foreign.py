@@ -56,8 +56,9 @@ def resolve(path: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as problem:
         lacking = problem.name or module
-        raise Unavailable(f"the module {lacking} is not installed: pip install {lacking.partition('.')[0]}, or type this "
-                          f"in the folder where {lacking.partition('.')[0]}.py is") from None
+        top = lacking.partition(".")[0]
+        raise Unavailable(f"the module {lacking} is not installed: pip install {top}, or type this in the folder where "
+                          f"{top}.py is") from None
     except (Exception, SystemExit) as problem:  # what a user's module does while it is imported
         raise Unavailable(f"the module {module} cannot be imported: {_told(problem)}") from None
     for name in attributes.split("."):

@@ -45,7 +45,8 @@ class HostAdapter:
         by = subject.wrt(output)
         if any(name != subject.unit.primary.name for name in by) or batch.count * (batch.classes or 1) > MOST_NUMBERS:
             return False
-        return (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier)) in library(subject.name).prototypes
+        entry = (subject.name, ENTRY[kind_of(output)], SUFFIX[dtype], kernel_tier(dtype, tier))
+        return entry in library(subject.name).prototypes
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))

@@ -103,7 +103,8 @@ def _curves(found: Comparison, unit: Unit) -> Iterator[Curve]:
     for a in found.accuracy:
         worst = max((a.before, a.after), key=lambda m: m.ulp)
         for name, term in (("before", found.before), ("after", found.after)):
-            for curve in curves(subject, FormAdapter(term, name), FORMATS[a.dtype], "fast", through=_point(worst.where)):
+            form = FormAdapter(term, name)
+            for curve in curves(subject, form, FORMATS[a.dtype], "fast", through=_point(worst.where)):
                 yield replace(curve, output=name)
 
 
