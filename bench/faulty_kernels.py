@@ -21,6 +21,7 @@ HELPERS = ("_absorb", "_vanish", "_gap", "_exp_diff", "_decay", "_below", "_rest
 GUARDED = {"_absorb": "({0}) * ({1})", "_vanish": "({0}) * ({1})", "_gap": "({0}) - ({1})",
            "_exp_diff": "np.exp(({0}) - ({1}))", "_decay": "np.exp(({0}) - ({1}))", "_xlogy": "({0}) * np.log({1})",
            "_log1pmx": "np.log1p({0}) - ({0})"}
+BUFFERED = {"_absorb": "np.multiply", "_gap": "np.subtract"}
 LOSING = {"log1p": "np.log(1 + ({0}))", "expm1": "(np.exp({0}) - 1)"}
 BESIDE = {ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Lt: ast.LtE, ast.LtE: ast.Lt}
 TURNED = {ast.Gt: ast.Lt, ast.GtE: ast.LtE, ast.Lt: ast.Gt, ast.LtE: ast.GtE}
@@ -129,6 +130,39 @@ def _arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.expr | str]]:
         yield "an eps put in", f"({left}) / (({right}) + 1e-06)"
 
 
+def _written_out(node: ast.Call) -> Iterator[tuple[str, ast.expr | str]]:
+    """Faults of an operation that writes a buffer: `np.add(a, b, out=t)`. They write it too."""
+    name, args = ast.unparse(node.func), [ast.unparse(a) for a in node.args]
+    into = ", ".join(f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords)
+    if name == "np.add":
+        yield "a flipped sign", f"np.subtract({args[0]}, {args[1]}, {into})"
+        yield "an eps put in", f"np.add(np.add({args[0]}, {args[1]}, {into}), 1e-06, {into})"
+    elif name == "np.subtract":
+        yield "a flipped sign", f"np.add({args[0]}, {args[1]}, {into})"
+        if not isinstance(node.args[0], ast.Constant):
+            yield "a flipped sign", f"np.subtract({args[1]}, {args[0]}, {into})"
+    elif name in ("np.multiply", "np.divide"):
+        yield "a missing factor", f"np.positive({args[0]}, {into})"
+        if name == "np.multiply":
+            yield "a missing factor", f"np.positive({args[1]}, {into})"
+    elif name in ("np.negative", "np.abs", "np.maximum", "np.minimum"):
+        yield "a flipped sign" if name == "np.negative" else "a dropped clip", f"np.positive({args[0]}, {into})"
+    elif name == "_minus_abs":
+        yield "a flipped sign", f"np.abs({args[0]}, {into})"
+        yield "a dropped clip", f"np.negative({args[0]}, {into})"
+    elif name in BUFFERED:
+        yield "a dropped guard", f"{BUFFERED[name]}({args[0]}, {args[1]}, {into})"
+    elif name in ("_log1p", "np.log1p"):
+        yield "log1p or expm1 written out", f"np.log(1 + {args[0]}, {into})"
+    elif name in ("_expm1", "np.expm1"):
+        yield "log1p or expm1 written out", f"np.subtract(np.exp({args[0]}), 1, {into})"
+    elif name in ("_log", "np.log"):
+        yield "an eps put in", f"{name}({args[0]} + 1e-07, {into})"
+    elif name == "_select":
+        yield "a swapped branch", f"{name}({args[0]}, {args[2]}, {args[1]}, {into})"
+        yield "a dropped guard", f"{name}({args[0]}, {args[2]}, {args[2]}, {into})"
+
+
 def _thresholds(node: ast.Compare) -> Iterator[tuple[str, ast.expr | str]]:
     left, right, op = ast.unparse(node.left), node.comparators[0], type(node.ops[0])
     if op not in BESIDE:
@@ -143,6 +177,9 @@ def _thresholds(node: ast.Compare) -> Iterator[tuple[str, ast.expr | str]]:
 
 
 def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr | str]]:
+    if any(k.arg == "out" for k in node.keywords):
+        yield from _written_out(node)
+        return
     name, args = ast.unparse(node.func), [ast.unparse(a) for a in node.args]
     short = name.removeprefix("np.").removeprefix("_")
     if name in GUARDED and not node.keywords:

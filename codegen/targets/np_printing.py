@@ -49,7 +49,7 @@ TABLE: Mapping[str, Form] = {
 CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FUNCTIONS, ("in_double",)),
     **dict.fromkeys(special.FUNCTIONS, ()),
-    "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": (),
+    "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": ("some_nan",),
     "absorb": ("some_nan",), "gap": ("some_nan",), "vanish": ("some_nan",), "some_nan": (), "select": (), "precise": (),
     "minus_abs": (), "in_double": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
