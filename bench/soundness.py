@@ -44,6 +44,8 @@ RECORDS = Path(__file__).resolve().parent / "records"
 WORK_BOUND, HARD_BOUND = 10.0, 60.0  # seconds of processor time that few formulas take; when one is stopped
 GRACE = 15.0  # checking takes time too
 CHECKED, MEASURED = 70, 500  # fresh points for balls, and for errors in each format
+REACHED = 16.0  # ulp between a limit and what the form computes there
+LOST = 2.0**20  # ulp: nothing is left
 SMALL_ERROR, HARM = 4.0, 1.5  # ulp; how many times worse counts
 REMAINDER = 2.0**-50  # what a form with a series may be off by, relative
 MEMORY = 2**30
@@ -232,6 +234,15 @@ def _difference(made: Case, form: Term, series: bool) -> str:
                                                                            arguments=made.arguments):
             continue
         one, other = balls_value(made, made.term, env), balls_value(made, form, env)
+        if math.isnan(other):
+            # Balls know no value: a limit that directions disagree on, or that they cannot tell. What the form computes
+            # counts: the limit, or what the definition computes there too.
+            at = evaluate.Evaluator({n: np.array([v + 0.0]) for n, v in env.items()})
+            other, given = (float(np.broadcast_to(at(t), 1)[0]) for t in (form, machine(made.term)))
+            if other == given:
+                continue
+            if apart(other, one, FORMATS["float64"]) <= REACHED:
+                continue
         if series and (one == other or abs(one - other) <= REMAINDER * abs(one)):
             continue
         return f"at {env}: {one!r} became {other!r}"
@@ -272,7 +283,8 @@ def _measure(made: Case, form: Term, name: str, out: Outcome) -> None:
     with np.errstate(all="ignore"):
         errors = [apart(np.broadcast_to(np.asarray(run(t), dtype=np.float64), truth.shape), truth, fmt)
                   for t in (machine(made.term), form)]
-    before, after = errors
+    # At 2**precision ulp no digit is left: more is no worse.
+    before, after = (np.minimum(e, 2.0**fmt.precision) for e in errors)
     out.before[name], out.after[name] = (round(float(e.max()), 2) for e in errors)
 
     def where(i: int) -> str:
@@ -284,11 +296,22 @@ def _measure(made: Case, form: Term, name: str, out: Outcome) -> None:
         # Where a value moves by more when its inputs do, the error of any form is a matter of luck.
         if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt):
             out.worse = out.worse or where(i)
-    lost = np.nonzero((before <= SMALL_ERROR) & (after > 2.0**20))[0]
+    lost = np.nonzero((before <= SMALL_ERROR) & (after > LOST))[0]
     lost = [i for i in lost[np.argsort(-after[lost], kind="stable")][:40].tolist()
-            if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt)]
+            if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt)
+            and not _by_luck(made, {n: float(c[i]) for n, c in columns.items()}, fmt)]
     if lost:
         out.spoiled = out.spoiled or f"{len(lost)} points, {where(lost[0])}"
+
+
+def _by_luck(made: Case, env: dict[str, float], fmt: Format) -> bool:
+    """Whether the definition is right at a point but has lost everything at one of the numbers beside it."""
+    beside = [{**env, n: points.step(v, s, fmt)} for n, v in env.items() for s in (-3, -2, -1, 1, 2, 3)]
+    columns = {n: np.array([e[n] for e in beside]) for n in env}
+    truth = balls.truth_many(made.term, columns, fmt, made.arguments)
+    got = np.broadcast_to(evaluate.Evaluator(columns, fmt)(machine(made.term)), truth.shape)
+    keep = np.isfinite(truth)
+    return bool((apart(got[keep], truth[keep], fmt) > LOST).any())
 
 
 def _condition(made: Case, env: dict[str, float], truth: float, fmt: Format) -> float:

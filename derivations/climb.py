@@ -31,6 +31,7 @@ CORNERED = 3  # at most so many arguments have corners
 BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
 AT_BALANCES = 48  # points there at which truth is asked
 DISPUTED, AT_ODDS = 6000, 16.0  # points at which an answer is compared with the definition; ulp that matter there
+MOVED = 30  # drawn points of which one argument is moved to its extremes
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
 
 
@@ -53,12 +54,15 @@ def disputed(term: Term, other: Term, known: Judge, given: Sequence[Term]) -> Ju
         arguments = [a for a in known.arguments if a.name in known.env]
         drawn = points.scalar_points(arguments, DISPUTED, 97, fmt, constants(known.definition), given=given)
         corners = satisfying(_inside(_corners(arguments, fmt), arguments), given)
-        for columns in (drawn, corners):
+        extremes = satisfying(_inside(_extremes(drawn, other, arguments, fmt), arguments), given)
+        for columns in (drawn, corners, extremes):
             if _length(columns):
                 one, two = (np.broadcast_to(Evaluator(columns, fmt)(t), (_length(columns),)) for t in (term, other))
                 doubt = np.where(np.isnan(one) != np.isnan(two), np.inf, np.nan_to_num(apart(one, two, fmt)))
+                # Near roots many part by much: what has no value at all is asked for by itself.
+                lost = np.nonzero(~np.isfinite(one) & np.isfinite(two))[0]
                 rows = np.nonzero(doubt > AT_ODDS)[0]
-                rows = _spread(rows[np.argsort(-doubt[rows], kind="stable")], ASKED)
+                rows = np.union1d(_spread(rows[np.argsort(-doubt[rows], kind="stable")], ASKED), _spread(lost, ASKED))
                 part = known.at({n: c[np.sort(rows)] for n, c in columns.items()}, fmt) if len(rows) else None
                 found = found.joined(part) if part is not None and part.count else found
     return found
@@ -99,6 +103,19 @@ def _corners(arguments: Sequence[Argument], fmt: Format) -> Columns:
         found.append(np.array(sorted({v for v in ends if math.isfinite(v) and a.domain.holds(v)})))
     grids = np.meshgrid(*found, indexing="ij")
     return {a.name: np.asarray(g, dtype=np.float64).reshape(-1) for a, g in zip(arguments, grids, strict=True)}
+
+
+def _extremes(drawn: Columns, other: Term, arguments: Sequence[Argument], fmt: Format) -> Columns:
+    """Drawn points at which the other form has a value, with one argument moved to where its domain or format ends."""
+    finite = np.nonzero(np.isfinite(np.broadcast_to(Evaluator(drawn, fmt)(other), (_length(drawn),))))[0]
+    rows = finite[:: max(1, len(finite) // MOVED)][:MOVED]
+    table: list[Columns] = []
+    for a in arguments if len(arguments) > 1 else ():
+        ends = points.neighbours([v for v in (float(a.domain.low), float(a.domain.high), 0.0) if math.isfinite(v)], fmt)
+        sizes = (fmt.smallest, 16 * fmt.smallest, fmt.tiny, fmt.largest / 4, fmt.largest)
+        values = sorted({v for v in (*ends, *sizes, *(-s for s in sizes)) if math.isfinite(v) and a.domain.holds(v)})
+        table += [{n: np.full(len(rows), v) if n == a.name else c[rows] for n, c in drawn.items()} for v in values]
+    return {n: np.concatenate([c[n] for c in table]) for n in drawn} if table and len(rows) else {}
 
 
 def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:

@@ -25,6 +25,9 @@ Speeds = tuple[int, ...]
 LONG = 32  # classes of a row from which on plain balls are tried before anchored numbers
 
 
+FEW = 3  # places that move at different orders too
+
+
 @dataclass(frozen=True)
 class Place:
     """One number among the inputs: which, its value, and the way into its domain where it is at an edge."""
@@ -97,19 +100,28 @@ def speeds(count: int) -> list[Speeds]:
     return found if count > 8 else [*found, (1,) * count]
 
 
-def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip: int) -> dict[str, Any]:
-    """The inputs with each place moved: infinities to +-speed * 2**scale, others by speed * 2**-scale.
+def orders(places: Sequence[Place]) -> list[Speeds]:
+    """By which power of the scale each place moves: alike; where a few finite ones move, the one and the other sooner."""
+    count = len(places)
+    if not 2 <= count <= FEW or any(p.infinite or p.target for p in places):
+        return [(1,) * count]
+    return [(1,) * count, *(tuple(1 + 2 * (k == fast) for k in range(count)) for fast in range(count))]
+
+
+def _approach(env: Env, places: Sequence[Place], speed: Speeds, scale: int, flip: int,
+              order: Speeds) -> dict[str, Any]:
+    """The inputs with each place moved: infinities to +-speed * 2**scale, others by speed * 2**(-order * scale).
 
     Targets move by much less: what is 0 in the data stays 0 beside whatever the inputs do.
     """
     out: dict[str, Any] = {}
-    for place, s in zip(places, speed, strict=True):
+    for place, s, power in zip(places, speed, order, strict=True):
         if place.infinite:
             value = Fraction(s << scale) * (1 if place.value > 0 else -1)
         else:
             way = place.inward or flip
             original = env[place.name] if place.index is None else env[place.name][place.index]
-            value = _exact(original) + Fraction(way * s, 1 << (3 * scale if place.target else scale))
+            value = _exact(original) + Fraction(way * s, 1 << (3 * scale if place.target else power * scale))
         if place.index is None:
             out[place.name] = value
         else:
@@ -135,6 +147,8 @@ def _settle(values: Sequence[Anchored], fmt: Format, base: int) -> float | None:
         return None
     rounded = [decide_anchored(v, fmt) for v in values]
     alike = rounded[0] is not None and all(r == rounded[0] for r in rounded)
+    if len(values) > 2 and alike and (beyond := _on_the_way(values, base)) is not None:
+        return beyond
     drifting = _drifts(values, base)
     if alike and not drifting:
         return rounded[0]
@@ -152,6 +166,17 @@ def _settle(values: Sequence[Anchored], fmt: Format, base: int) -> float | None:
     return rounded[2] if rounded[1] is not None and rounded[1] == rounded[2] and not drifting else None
 
 
+def _on_the_way(values: Sequence[Anchored], base: int) -> float | None:
+    """The limit of values beyond the format that fall towards 0, or below it that grow, with a power of the scale."""
+    sizes = [abs(v.ball) for v in values]
+    if any(v.kind != 0 for v in values) or any(not s > 0 for s in sizes):
+        return None
+    steep = arb(2) ** (base // 8)
+    if all(a > b * steep for a, b in itertools.pairwise(sizes)):
+        return 0.0
+    return math.copysign(math.inf, values[-1].sign or 1) if all(b > a * steep for a, b in itertools.pairwise(sizes)) else None
+
+
 def _drifts(values: Sequence[Anchored], base: int) -> bool:
     """Whether values that round alike still move by as much each time, as a logarithm does beside a large number."""
     if len(values) < 2 or any(v.kind != 0 for v in values):
@@ -162,9 +187,10 @@ def _drifts(values: Sequence[Anchored], base: int) -> bool:
 
 
 def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: int, fmt: Format,
-           base: int) -> list[float | None]:
+           base: int, order: Speeds) -> list[float | None]:
     """The limit from one direction, one per class for a row."""
     scales = (base, base * 3 // 2, base * 9 // 4)
+    moved = [_approach(env, places, speed, scale, flip, order) for scale in scales]
     # exp of a magnitude needs half its bits; a removable singularity of second order over twice as many,
     # and a difference that vanishes must be known to vanish in the format.
     few = [s // 2 + 250 for s in scales]
@@ -188,7 +214,6 @@ def _along(term: Term, env: Env, places: Sequence[Place], speed: Speeds, flip: i
         if not plain and all(v.kind is None for v in columns[0]):
             break
     return found
-    moved = [_approach(env, places, speed, scale, flip) for scale in scales]
 
 
 def limit(term: Term, env: Mapping[str, Any], fmt: Format, arguments: Sequence[Argument]) -> list[float | None]:
@@ -208,8 +233,9 @@ def _from_all_sides(term: Term, env: Env, chosen: Sequence[Place], fmt: Format, 
     """The limits on which all directions agree. Where both sides are tried, one may lie outside the domain."""
     flips = (1, -1) if any(not p.infinite and not p.inward for p in chosen) else (1,)
     found: list[list[float | None]] = []
-    for speed in speeds(len(chosen)):
-        found += [_along(term, env, chosen, speed, flip, fmt, base) for flip in flips]
+    ways = [(speed, order) for order in orders(chosen) for speed in speeds(len(chosen))]
+    for speed, order in ways:
+        found += [_along(term, env, chosen, speed, flip, fmt, base, order) for flip in flips]
         if all(v is None for column in found for v in column):
             break
     return [_agreed(column) for column in zip(*found, strict=True)]

@@ -12,6 +12,7 @@ from lossmith.derivations.seeds import Seed
 from lossmith.derivations.terms import Term, is_const, make, rebuild, show, walk
 
 INTEGRAL = "integral-remainder"
+OTHERWISE = "else-definition"  # the rule of the step after which the definition stands by
 NODES = 5  # at least so many in an integral
 
 
@@ -61,6 +62,11 @@ class Move:
     @staticmethod
     def split(before: Term, after: Term, words: str, latex: str) -> Move:
         return Move("split", words, latex, before, after, before, after)
+
+    @staticmethod
+    def otherwise(before: Term, after: Term) -> Move:
+        words = "the definition where this form has no finite value"
+        return Move(OTHERWISE, words, r"\text{the definition where this has no finite value}", before, after, before, after)
 
     @staticmethod
     def guard(before: Term, after: Term) -> Move:

@@ -18,7 +18,7 @@ from lossmith.derivations import balls, expanding, integrals, points, refute, si
 from lossmith.derivations.derivation import Evidence, Step
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.match import build, names
-from lossmith.derivations.moves import Move
+from lossmith.derivations.moves import OTHERWISE, Move
 from lossmith.derivations.polynomial import TooLargeError, canon, quotient, vanishes
 from lossmith.derivations.precise import unwrapped
 from lossmith.derivations.ranges import Range, ranges
@@ -286,6 +286,8 @@ def evidence(move: Move, arguments: tuple[Argument, ...], given: tuple[Term, ...
         return (prove_rule(move.rule), *(_condition(c, arguments, given) for c in move.conditions))
     if move.name == "split":
         return (Evidence("proved", "both pieces are the same formula"),)
+    if move.name == OTHERWISE:
+        return (Evidence("proved", "the definition, or a form that was derived from it"),)
     if move.name == "absorb-infinity":
         return (Evidence("proved", "the factors agree wherever both are finite"),)
     if unwrapped(move.source) is unwrapped(move.result):
@@ -351,9 +353,12 @@ def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Te
     a, b = numeric(a), numeric(b)
     held = tried = 0
     for env in _sample(build("sub", a, b), arguments, given):
+        same = balls.overlaps(a, b, env)
+        if not same and any(math.isnan(balls.scalar_truth(t, env, arguments)) for t in (a, b)):
+            continue  # undefined, or beyond what balls can tell
         tried += 1
-        held += balls.overlaps(a, b, env)
-    if held < tried:
+        held += same
+    if held < tried or not tried:
         raise ArithmeticError(f"{a} and {b} differ")
     return Evidence("enclosed", "both sides in ball arithmetic", tried)
 

@@ -20,9 +20,10 @@ from lossmith.derivations.climb import climbed, disputed
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.expanding import beside_roots
+from lossmith.derivations.fallback import with_fallback
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.machine import expansion
-from lossmith.derivations.measure import Judge, judges
+from lossmith.derivations.measure import Judge, judges, satisfying
 from lossmith.derivations.moves import Move, from_rewrite
 from lossmith.derivations.terms import Term, leaves, make_room, name_of
 from lossmith.derivations.ulp import FORMATS, Doubles
@@ -40,7 +41,9 @@ CORNERS = 16  # corners of the domains at which it is asked whether a formula ha
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has right
-RESCUED = 64  # so many values that the definition loses must an answer have right for one that it loses itself
+STEPS = (-5, -2, -1, 1, 2, 5)  # numbers beside one at which the definition is right by luck
+FEWER, CLEARLY = 0.8, 2.0  # of the bits that are lost; times better beyond what is excused
+WORSE = 1.5  # times the worst error that luck does not explain
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
 SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
 UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fresh points is taken
@@ -88,7 +91,9 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
         search.extend(other.select(harmed))
         answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
-    if answer is not root and (_worse(answer, root, fresh, target) or _worse(answer, root, other, target)):
+    answer = with_fallback(answer, root, (fresh, other, edges, _cornered(edges, given)))
+    if answer is not root and (_worse(answer, root, fresh, target) or _worse(answer, root, other, target)
+                               or not _gained(answer, root, fresh.joined(other), edges, target)):
         answer = root
     answer = _defined(answer, (sight, fresh, edges))
     try:
@@ -289,6 +294,13 @@ def _with_corners(edges: Judge) -> Judge:
     return edges.joined(more.without(edges)) if wild.any() else edges
 
 
+def _cornered(edges: Judge, given: Sequence[Term]) -> Judge:
+    """The corners of the domains as points, where there are not too many."""
+    chosen = [a for a in edges.arguments if a.name in edges.env]
+    columns = satisfying(_corners(chosen, infinite=True), given) if len(chosen) <= CORNERED else {}
+    return edges.at(columns, edges.fmts[-1]) if columns else edges
+
+
 def _corners(arguments: Sequence[Argument], infinite: bool = False) -> dict[str, Doubles]:
     """Every choice of 0, 1 and the ends of the domains, as far as the domains hold them; infinite ones if asked for."""
     found = []
@@ -310,14 +322,42 @@ def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
         rows = np.nonzero(fresh.kind == k)[0]
         worst = int(rows[np.argmax(after[rows])]) if len(rows) else -1
         # What inputs half a unit away explain is luck: near a root the one form or the other has it.
-        if len(rows) and after[worst] > max(2 * before[rows].max(), STABLE, fresh.excused(worst)):
+        if len(rows) and after[worst] > max(WORSE * before[rows].max(), STABLE, fresh.excused(worst)):
             return True
         harm = _unexcused(fresh, rows, after, before)
-        if harm > STABLE and harm > 2 * _unexcused(fresh, rows, before, after):
+        if harm > STABLE and harm > WORSE * _unexcused(fresh, rows, before, after):
             return True
     worst_first = lost[np.argsort(-after[lost], kind="stable")][:BESIDE].tolist()
-    gained = int(((before > RUINED) & (after <= STABLE)).sum())
-    return sum(float(after[i]) > STABLE * fresh.excused(i) for i in worst_first) > gained // RESCUED
+    return any(float(after[i]) > STABLE * fresh.excused(i) and not _by_luck(root, fresh, i) for i in worst_first)
+
+
+def _by_luck(root: Answer, fresh: Judge, i: int) -> bool:
+    """Whether the definition is right at a point but ruined right beside it."""
+    here, fmt = fresh.point(i), fresh.fmt(i)
+    beside = [{**here, n: points.step(v, s, fmt)} for n, v in here.items() for s in STEPS]
+    near = fresh.at({n: np.array([p[n] for p in beside]) for n in here}, fmt)
+    return bool(near.count and float(near.ulps(root.term).max()) > RUINED / STABLE)
+
+
+def _gained(answer: Answer, root: Answer, tried: Judge, edges: Judge, target: float) -> bool:
+    """Whether the answer is better than the definition by more than luck: it keeps bits over all points that were
+    tried, or far more beyond what conditioning excuses."""
+    after, before = tried.ulps(answer.term), tried.ulps(root.term)
+    if not tried.count or _faults(answer, edges, target) < _faults(root, edges, target):
+        return True
+    if after.max() <= STABLE and after.max() < before.max():
+        return True
+    bits = [float(np.log2(np.clip(errors / STABLE, 1.0, 2.0**70)).sum()) for errors in (after, before)]
+    left = [_beyond_excuse(tried, errors) for errors in (after, before)]
+    if bits[0] <= bits[1] * FEWER:
+        return True
+    return left[1] > STABLE and left[0] * CLEARLY <= left[1]
+
+
+def _beyond_excuse(tried: Judge, errors: Doubles) -> float:
+    """The worst error beyond what conditioning excuses, of the points with the worst errors."""
+    worst = np.argsort(-errors, kind="stable")[:BESIDE].tolist()
+    return max((float(errors[i] / tried.excused(i)) for i in worst), default=0.0)
 
 
 def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: Doubles) -> float:
