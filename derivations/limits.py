@@ -101,7 +101,7 @@ def speeds(count: int) -> list[Speeds]:
 
 
 def orders(places: Sequence[Place]) -> list[Speeds]:
-    """By which power of the scale each place moves: alike; where a few finite ones move, the one and the other sooner."""
+    """By which power of the scale each place moves: alike; where a few finite ones move, each sooner."""
     count = len(places)
     if not 2 <= count <= FEW or any(p.infinite or p.target for p in places):
         return [(1,) * count]
@@ -174,7 +174,9 @@ def _on_the_way(values: Sequence[Anchored], base: int) -> float | None:
     steep = arb(2) ** (base // 8)
     if all(a > b * steep for a, b in itertools.pairwise(sizes)):
         return 0.0
-    return math.copysign(math.inf, values[-1].sign or 1) if all(b > a * steep for a, b in itertools.pairwise(sizes)) else None
+    if all(b > a * steep for a, b in itertools.pairwise(sizes)):
+        return math.copysign(math.inf, values[-1].sign or 1)
+    return None
 
 
 def _drifts(values: Sequence[Anchored], base: int) -> bool:

@@ -66,7 +66,8 @@ class Move:
     @staticmethod
     def otherwise(before: Term, after: Term) -> Move:
         words = "the definition where this form has no finite value"
-        return Move(OTHERWISE, words, r"\text{the definition where this has no finite value}", before, after, before, after)
+        latex = r"\text{the definition where this has no finite value}"
+        return Move(OTHERWISE, words, latex, before, after, before, after)
 
     @staticmethod
     def guard(before: Term, after: Term) -> Move:
