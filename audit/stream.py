@@ -16,7 +16,7 @@ from lossmith.audit.adapters import Unavailable
 from lossmith.derivations.ulp import Array
 
 NAMES = ("stream copy", "stream add")
-LARGEST_CACHE = "/sys/devices/system/cpu/cpu0/cache"
+PARALLEL = 1 << 16  # elements of an array that are worth a second thread
 SOURCE = """#include <stdint.h>
 void lossmith_stream_copy(const float *restrict a, float *restrict to, int64_t count, int threads) {
 #pragma omp parallel for simd num_threads(threads) if (parallel: threads > 1)
@@ -48,6 +48,7 @@ def streaming(name: str, total: int, threads: int) -> Callable[[], None]:
     function.argtypes = (*[ctypes.c_void_p] * arrays, ctypes.c_int64, ctypes.c_int)
     function.restype = None
     count = max(1, round(total / 4 / arrays))
+    threads = threads if count >= PARALLEL else 1
     held = [np.ones(count, dtype=np.float32) for _ in range(arrays)]
     places = [a.ctypes.data for a in held]
 
