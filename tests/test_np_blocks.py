@@ -1,0 +1,85 @@
+"""NumPy kernels in blocks: what is written over, and which functions are left to NumPy's float32 loops."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+from lossmith.codegen.kernel import Bundle, Elementwise, Input, Let, Program
+from lossmith.codegen.targets import np_narrow
+from lossmith.codegen.targets.np import render
+from lossmith.derivations.terms import ONE, Term, add, const, make, mul, neg, sub, var
+from np_bundles import bundle
+
+X, Z = var("x"), var("z")
+
+
+def made(term: Term, *lets: Let) -> Bundle:
+    inputs = (Input("x", "scalar", "input", "[-30, 30]"), Input("z", "scalar", "target", "[0, 1]"))
+    return bundle("made", Elementwise("made", inputs, Program(lets, {"loss": term})), "x", ())
+
+
+def module(given: Bundle) -> Any:
+    found = types.ModuleType("made")
+    exec(compile(render(given)[0].body, "made", "exec"), found.__dict__)
+    return found
+
+
+def drawn(size: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.uniform(-5, 5, size), rng.random(size)
+
+
+SHARED = add(mul(var("a"), sub(var("b"), var("a"))), mul(var("b"), sub(make("abs", var("a")), Z)))
+LETS = (Let("a", sub(X, Z)), Let("b", mul(var("a"), add(var("a"), ONE))))
+
+
+@pytest.mark.parametrize("shape", [(3,), (40_000,), (300, 301)])
+def test_no_value_is_written_over_before_it_is_read(shape: tuple[int, ...]) -> None:
+    x, z = (v.reshape(shape) for v in drawn(int(np.prod(shape))))
+    a = x - z
+    b = a * (a + 1)
+    want = a * (b - a) + b * (np.abs(a) - z)
+    found = module(made(SHARED, *LETS))
+    assert np.array_equal(found.loss(x, z), want)
+    for target in (0, 1):
+        given = [x.copy(), z.copy()]
+        assert np.array_equal(found.loss(*given, out=given[target]), want)
+    assert np.array_equal(found.loss(x.T, z.T), want.T)
+
+
+def test_buffers_are_used_again() -> None:
+    assert "room.take(2)" in render(made(SHARED, *LETS))[0].body
+
+
+def test_nothing_is_written_where_a_later_block_leaves_its_domain() -> None:
+    x, z = drawn(200_000)
+    z[-1] = 2
+    out = np.full(x.shape, 7.0)
+    with pytest.raises(ValueError, match="z must lie in"):
+        module(made(SHARED, *LETS)).loss(x, z, out=out)
+    assert np.all(out == 7)
+    with pytest.raises(ValueError, match="z must lie in"):
+        module(made(SHARED, *LETS)).loss(x, z)
+
+
+def test_a_function_is_narrow_only_where_its_error_stays_small() -> None:
+    exp = make("exp", X)
+
+    def narrow(term: Term) -> frozenset[Term]:
+        kernel = made(term).kernel
+        assert isinstance(kernel, Elementwise)
+        return np_narrow.narrow(kernel)
+
+    assert narrow(exp) == {exp}
+    assert narrow(make("pow", exp, const(4))) == frozenset()
+    assert "np.exp(x" in render(made(exp))[0].body
+
+
+def test_the_sign_bit_is_set_by_minus_abs() -> None:
+    found = module(made(neg(make("abs", X))))
+    x = np.array([0.0, -0.0, 3, -4, np.nan])
+    got = found.loss(x, np.zeros(5))
+    assert np.array_equal(got, -np.abs(x), equal_nan=True) and np.all(np.signbit(got[:4]))
