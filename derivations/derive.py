@@ -10,6 +10,7 @@ from typing import Any
 from lossmith.derivations import balls, checkpoints, search
 from lossmith.derivations import rows as row_engine
 from lossmith.derivations.calculus import derivative, hessian_vector
+from lossmith.derivations.depth import deep
 from lossmith.derivations.derivation import Derivation, Evidence, Order, StableForm, Step
 from lossmith.derivations.domains import REAL
 from lossmith.derivations.expanding import NAME as SERIES
@@ -23,6 +24,7 @@ __all__ = ["definition_of", "derive", "derive_hessian_vector", "enclosed", "lice
 Dtypes = tuple[str, ...] | None
 
 
+@deep()
 def derive(unit: Unit, order: Order = (), dtypes: Dtypes = None) -> Derivation:
     """The derivation of one quantity of a unit, from the definition.
 

@@ -17,6 +17,7 @@ from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
 from lossmith.derivations.beam import Budget, Search, hold
 from lossmith.derivations.climb import climbed, disputed
+from lossmith.derivations.depth import deep
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.expanding import beside_roots
@@ -50,6 +51,7 @@ UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fr
 REFUSED = "another form was refused by a check"
 
 
+@deep()
 def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = (), *, seeds: tuple[Term, ...] = (),
               dtypes: Sequence[str] = ("float32", "float64"), given: Sequence[Term] = (), time_limit: float = 60.0,
               work: int = WORK) -> tuple[tuple[Step, ...], StableForm]:

@@ -192,8 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_WELL
     try:
         from lossmith import commands
+        from lossmith.derivations.depth import deep
 
-        status = getattr(commands, f"run_{options.command}")(options)
+        with deep():
+            status = getattr(commands, f"run_{options.command}")(options)
         sys.stdout.flush()
         return int(status)
     except BrokenPipeError:  # the reader of our output has had enough: `lossmith list | head`

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lossmith.derivations.depth import deep
 from lossmith.derivations.derivation import Derivation
 from lossmith.derivations.loss import Unit
 from lossmith.errors import UsageError, did_you_mean
@@ -80,6 +81,7 @@ class Stabilized(Derivation):
         (`formula`), C (its header is another text), or CUDA C (kernels and launchers). Raises UsageError."""
         return self._texts(target)[0]
 
+    @deep()
     def _texts(self, target: str) -> tuple[str, str]:
         """The source, and the header where there is one."""
         from importlib import import_module
