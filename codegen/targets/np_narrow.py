@@ -125,7 +125,8 @@ class _Margin:
 
 
 def _argument(given: Input) -> Argument:
-    return Argument(given.name, given.role, parse_domain(given.domain))
+    role = "input" if given.role == "tangent" else given.role
+    return Argument(given.name, role, parse_domain(given.domain))
 
 
 def _beyond_rounding(function: Term, value: Doubles) -> Doubles:
