@@ -89,14 +89,13 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     other = _some(draw.points(FRESH, 4))
     if answer is not root:
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
+    found = [answer]
     if answer is not root and (harmed := _harmed(answer, root, other, search)):
         search.extend(other.select(harmed))
         answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
-    answer = with_fallback(answer, root, (fresh, other, edges, _cornered(edges, given)))
-    if answer is not root and (_worse(answer, root, fresh, target) or _worse(answer, root, other, target)
-                               or not _gained(answer, root, fresh.joined(other), edges, target)):
-        answer = root
+        found.insert(0, answer)
+    answer = _kept(found, root, (fresh, other, edges, _cornered(edges, given)), target)
     answer = _defined(answer, (sight, fresh, edges))
     try:
         return _report(answer, root, arguments, order, fresh, target, given)
@@ -339,6 +338,17 @@ def _by_luck(root: Answer, fresh: Judge, i: int) -> bool:
     beside = [{**here, n: points.step(v, s, fmt)} for n, v in here.items() for s in STEPS]
     near = fresh.at({n: np.array([p[n] for p in beside]) for n in here}, fmt)
     return bool(near.count and float(near.ulps(root.term).max()) > RUINED / STABLE)
+
+
+def _kept(found: Sequence[Answer], root: Answer, tried: tuple[Judge, Judge, Judge, Judge], target: float) -> Answer:
+    """Of the answers that do no harm and are worth their steps the best, with the definition beside it where that
+    saves values; the definition where there is none."""
+    fresh, other, edges, _ = tried
+    both = fresh.joined(other)
+    good = [a for a in (with_fallback(f, root, tried) for f in found if f is not root)
+            if not _worse(a, root, fresh, target) and not _worse(a, root, other, target)
+            and _gained(a, root, both, edges, target)]
+    return min(good, key=lambda a: _loss(a, both), default=root)
 
 
 def _gained(answer: Answer, root: Answer, tried: Judge, edges: Judge, target: float) -> bool:
