@@ -263,8 +263,8 @@ def _halves(g: Term, pair: Pair, h: Holes) -> tuple[Term, Term]:
     """q (e^-v g(v)) for large v, and g(v) for others."""
     v = pair.ratio()
     algebra = h.algebra
-    turned = algebra.read(mul(make("exp", SCALAR), replace(g, {SCALAR: neg(SCALAR)})))
-    turned = to_term(algebra.add(*(u for t in terms_of(turned) for u in _spread(t, algebra))))
+    body = algebra.read(mul(make("exp", SCALAR), replace(g, {SCALAR: neg(SCALAR)})))
+    turned = to_term(algebra.add(*(u for t in terms_of(body) for u in _spread(t, algebra))))
     return mul(forms.share(pair.b, pair.lb), h.function(turned, neg(v), -REACH)), h.function(g, v, REACH)
 
 
@@ -277,7 +277,7 @@ def power_of_ratio(e: Expr, h: Holes) -> Term | None:
     if e.op != "add" or e.sort != "scalar":
         return None
     algebra = h.algebra
-    found = [pair for t in e.args if (pair := lse_term(t, algebra)) and len(pair[1].args) == 1]
+    found = [known for t in e.args if (known := lse_term(t, algebra)) and len(known[1].args) == 1]
     for (_, la), (_, lb), (c, mixed) in itertools.permutations(found, 3):
         n = _share_of(mixed.args[0], la.args[0], lb.args[0], algebra)
         if n is None or la.args[0].sort != "row" or lb.args[0].sort != "row":
