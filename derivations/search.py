@@ -23,7 +23,7 @@ from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.expanding import beside_roots
 from lossmith.derivations.fallback import with_fallback
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.machine import expansion
+from lossmith.derivations.machine import cost, expansion
 from lossmith.derivations.measure import Judge, judges, satisfying
 from lossmith.derivations.moves import Move, from_rewrite
 from lossmith.derivations.terms import Term, leaves, make_room, name_of
@@ -43,6 +43,8 @@ SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
 RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has right
 STEPS = (-5, -2, -1, 1, 2, 5)  # numbers beside one at which the definition is right by luck
+CHEAPER = 0.9  # of the cost: worth a step
+LUCK = 2.0  # bits that are lost by luck
 FEWER, CLEARLY = 0.8, 2.0  # of the bits that are lost; times better beyond what is excused
 WORSE = 1.5  # times the worst error that luck does not explain
 BESIDE = 24  # points in each format at which harm is weighed against conditioning
@@ -341,23 +343,25 @@ def _by_luck(root: Answer, fresh: Judge, i: int) -> bool:
 
 
 def _kept(found: Sequence[Answer], root: Answer, tried: tuple[Judge, Judge, Judge, Judge], target: float) -> Answer:
-    """Of the answers that do no harm and are worth their steps the best, with the definition beside it where that
-    saves values; the definition where there is none."""
+    """Of the answers that do no harm and are worth their steps the first, unless the second is clearly better, with
+    the definition beside it where that saves values; the definition where there is none."""
     fresh, other, edges, _ = tried
     both = fresh.joined(other)
     good = [a for a in (with_fallback(f, root, tried) for f in found if f is not root)
             if not _worse(a, root, fresh, target) and not _worse(a, root, other, target)
             and _gained(a, root, both, edges, target)]
-    return min(good, key=lambda a: _loss(a, both), default=root)
+    if len(good) == 2 and _loss(good[1], both) + LUCK < _loss(good[0], both):
+        return good[1]
+    return good[0] if good else root
 
 
 def _gained(answer: Answer, root: Answer, tried: Judge, edges: Judge, target: float) -> bool:
-    """Whether the answer is better than the definition by more than luck: it keeps bits over all points that were
-    tried, or far more beyond what conditioning excuses."""
+    """Whether the answer is better than the definition by more than luck: it costs less, keeps bits over all points
+    that were tried, or far more beyond what conditioning excuses."""
     after, before = tried.ulps(answer.term), tried.ulps(root.term)
     if not tried.count or _faults(answer, edges, target) < _faults(root, edges, target):
         return True
-    if after.max() <= STABLE and after.max() < before.max():
+    if (after.max() <= STABLE and after.max() < before.max()) or cost(answer.term) < CHEAPER * cost(root.term):
         return True
     bits = [float(np.log2(np.clip(errors / STABLE, 1.0, 2.0**70)).sum()) for errors in (after, before)]
     left = [_beyond_excuse(tried, errors) for errors in (after, before)]
