@@ -19,6 +19,8 @@ from lossmith.derivations.ulp import FORMATS
 CLASSES = (1, 2, 3, 7)  # small rows: every rule's structure shows with three classes
 ROWS = 8  # of each size, for evidence
 MEASURED = ((1, 24), (2, 18), (5, 18), (40, 6))  # (classes, rows) for measuring
+ORDINARY = (1, 8)  # the kinds of sample whose distributions are uniform: what a tiny share is put into
+FEW = 3  # classes of such a row
 CONDITIONED = 6  # values beyond the target whose conditioning is looked at
 Drawn = tuple[dict[str, Any], list[float], int]  # a row, the truth there, the number of classes
 
@@ -152,10 +154,28 @@ def _is_algebraic(t: Term) -> bool:
 @cache
 def _samples(arguments: tuple[Argument, ...], dtype: str) -> tuple[tuple[int, dict[str, Any]], ...]:
     """Rows that seek trouble, with their numbers of classes."""
-    return tuple(
+    drawn = tuple(
         (classes, {a.name: _inside(a, env[a.name]) for a in arguments})
         for classes, count in MEASURED
         for env in points.row_samples(arguments, classes, count, 1, FORMATS[dtype], infinite=False)
+    )
+    return drawn + tuple((FEW, env) for env in tiny_shares(arguments, dtype))
+
+
+@cache
+def tiny_shares(arguments: tuple[Argument, ...], dtype: str) -> tuple[dict[str, Any], ...]:
+    """Rows of three classes where one share of one argument is subnormal or nearly so, beside ordinary ones.
+
+    Their sums miss one by less than any rounding. Empty where no argument holds such shares.
+    """
+    fmt = FORMATS[dtype]
+    may = [a for a in arguments if a.axis == "class" and a.domain.low == 0 and not a.domain.values]
+    samples = points.row_samples(arguments, FEW, max(ORDINARY) + 1, 2, fmt, infinite=False) if may else []
+    return tuple(
+        {**samples[k], a.name: np.array([*samples[k][a.name][:-1], 2.0**exponent])}
+        for k in ORDINARY[:len(samples)]
+        for a in may
+        for exponent in (fmt.quantum, fmt.emin - fmt.precision // 2, fmt.emin + fmt.precision)
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
+from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.ranges import Range, ranges
 from lossmith.derivations.rows.algebra import Algebra
+from lossmith.derivations.rows.evidence import FEW, tiny_shares
 from lossmith.derivations.rows.rules import SMALL
 from lossmith.derivations.terms import (
     HALF,
@@ -20,6 +23,7 @@ from lossmith.derivations.terms import (
     div,
     is_const,
     leaves,
+    make,
     mul,
     name_of,
     neg,
@@ -31,6 +35,7 @@ from lossmith.derivations.terms import (
     sub,
     walk,
 )
+from lossmith.derivations.ulp import FORMATS
 
 SHORT = 1024  # parts of one that a short exponent counts
 
@@ -291,3 +296,21 @@ def _exact(t: Term, known: dict[Term, Range]) -> bool:
         return False
     (low, high), (low2, high2) = (known[a] for a in t.args)
     return not (low == low2 == -math.inf or high == high2 == math.inf) and len(set(leaves(t))) > 0
+
+
+def unquotiented(term: Term, arguments: tuple[Argument, ...]) -> Term:
+    """`term` with log(a/b) as 2 log(sqrt(a)/sqrt(b)) where a/b leaves the range of a format at a tiny share, while
+    the two logarithms are finite."""
+    logs = [t for t in walk(term) if t.op == "log" and t.args[0].op == "div" and _leaves_range(t.args[0], arguments)]
+    return replace(term, {t: mul(const(2), make("log", div(*(make("sqrt", a) for a in t.args[0].args))))
+                          for t in logs})
+
+
+def _leaves_range(quotient: Term, arguments: tuple[Argument, ...]) -> bool:
+    fmt = FORMATS["float32"]
+    for env in tiny_shares(arguments, fmt.name):
+        with np.errstate(all="ignore"):
+            whole, a, b = (evaluate(t, env, fmt, FEW) for t in (quotient, *quotient.args))
+        if (((whole == 0) | np.isinf(whole)) & (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)).any():
+            return True
+    return False
