@@ -27,7 +27,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure generated kernels against exact arithmetic.")
     parser.add_argument("units", nargs="*", help="losses or units (default: the whole catalogue)")
     parser.add_argument("--full", action="store_true", help="every dtype, long rows, 16 bits exhaustively")
-    parser.add_argument("--target", action="append", choices=("np", "pt", "cu"), help="default: np and pt")
+    parser.add_argument("--target", action="append", choices=("np", "pt", "c", "cu"), help="default: np and pt")
     parser.add_argument("--dtype", action="append", choices=tuple(FORMATS), help="default: float32")
     parser.add_argument("--tier", action="append", choices=("fast", "accurate"), help="default: both")
     parser.add_argument("--classes", action="append", type=int, metavar="C", help="lengths of rows")
