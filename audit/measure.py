@@ -39,7 +39,8 @@ class Report:
     what the condition allows: at most the bound). `where`: the worst point, in hex. `wrong_nan`,
     `wrong_inf`: NaN or infinity where truth is not, or the reverse; `flushed`: 0 where truth rounds
     to another number. `over`: values beyond the bound of their own batch (`bound` is the largest of
-    those). `spread`: how all errors are spread, excused ones too.
+    those). `spread`: how all errors are spread, excused ones too. `normal_ulp`: the worst error where
+    truth rounds to a normal number or 0; `subnormals`: at how many values it does not.
     """
 
     unit: str
@@ -63,6 +64,8 @@ class Report:
     over: int = 0
     bound: float = float("inf")
     spread: Spread = field(default_factory=Spread)
+    normal_ulp: float = 0.0
+    subnormals: int = 0
 
     @property
     def wrong(self) -> int:
@@ -82,7 +85,7 @@ class Report:
             self.wrong_inf + other.wrong_inf, self.wrong_sign + other.wrong_sign, self.flushed + other.flushed,
             self.conditioned + other.conditioned, max(self.conditioned_ulp, other.conditioned_ulp),
             max(self.conditioned_ratio, other.conditioned_ratio), self.over + other.over, max(self.bound, other.bound),
-            self.spread + other.spread,
+            self.spread + other.spread, max(self.normal_ulp, other.normal_ulp), self.subnormals + other.subnormals,
         )
 
 
@@ -191,14 +194,20 @@ def located(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     worst = int(np.argmax(kind if kind.any() else counted)) if counted.size else 0
     width = got.shape[1] if got.ndim == 2 else 1
     failing = wrong.any | (counted > bound).reshape(got.shape)
+    faint = _subnormal(truth.nearest(fmt), fmt).reshape(-1)
     report = Report(
         head.unit, head.output, head.target, head.dtype, head.tier, head.group, got.size,
         float(np.max(counted, initial=0.0)), describe(batch, worst // width, worst % width if got.ndim == 2 else None),
         float(got.reshape(-1)[worst]).hex(), float(truth.high.reshape(-1)[worst]).hex(),
         int(wrong.nan.sum()), int(wrong.inf.sum()), int(wrong.sign.sum()), int(wrong.flushed.sum()),
         int(excused.places.sum()), excused.ulp, excused.ratio, int((counted > bound).sum()), bound, spread,
+        float(np.where(faint, 0.0, counted).max(initial=0.0)), int(faint.sum()),
     )
     return report, failing
+
+
+def _subnormal(values: Doubles, fmt: Format) -> Array:
+    return (np.abs(values) < fmt.tiny) & (values != 0)
 
 
 def may_be_nan(output: str, batch: Batch, dimensions: int) -> Array:

@@ -114,8 +114,8 @@ def _ulps(value: float) -> str:
 def _row(r: Report) -> dict[str, Any]:
     spread = r.spread
     shares = [_share(spread.over(m)) for m in MARKS]
-    cells = [r.output, r.dtype, r.tier, r.group, _ulps(r.max_ulp), _number(r.bound), _quantile(r, 0.5),
-             _quantile(r, 0.999), *shares, _number(spread.absolute), _number(spread.relative),
+    cells = [r.output, r.dtype, r.tier, r.group, _ulps(r.max_ulp), _ulps(r.normal_ulp), _number(r.bound),
+             _quantile(r, 0.5), _quantile(r, 0.999), *shares, _number(spread.absolute), _number(spread.relative),
              *(str(n or "") for n in (r.wrong_nan, r.wrong_inf, r.wrong_sign, r.flushed, r.conditioned)), str(r.points)]
     return {"cells": cells, "holds": r.holds}
 

@@ -103,8 +103,8 @@ class Result:
         return "\n".join([table(self.reports), *said, *(f"\n{w.to_text()}" for w in self.ways)])
 
 
-HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "p99.9", "> 4 ulp", "wrong",
-            "at a root", "points", "")
+HEADINGS = ("unit", "output", "target", "dtype", "tier", "labels", "max ulp", "bound", "of normal", "p99.9", "> 4 ulp",
+            "wrong", "at a root", "points", "")
 
 
 def _cells(r: Report) -> tuple[str, ...]:
@@ -112,8 +112,9 @@ def _cells(r: Report) -> tuple[str, ...]:
     wrong = " ".join(f"{n} {what}" for n, what in (
         (r.wrong_nan, "nan"), (r.wrong_inf, "inf"), (r.wrong_sign, "sign"), (r.flushed, "zero")) if n)
     limit = f"{r.bound:g}" if r.bound != float("inf") else ""
+    normal = f"{r.normal_ulp:.4g}" if r.normal_ulp < r.max_ulp else ""
     return (r.unit, r.output, r.target, r.dtype, r.tier, r.group, f"{r.max_ulp:.4g}", limit,
-            f"{r.spread.quantile(0.999):.2g}", _share(r.spread.over(4)), wrong, root, str(r.points),
+            normal, f"{r.spread.quantile(0.999):.2g}", _share(r.spread.over(4)), wrong, root, str(r.points),
             "" if r.holds else "FAILS")
 
 

@@ -41,7 +41,8 @@ CHECKED = 3000  # points at which the reference's bound is checked before it is 
 @dataclass(frozen=True)
 class Tally:
     """What is known of some numbers. `inexact`: not the nearest number to the exact value; `over`: beyond 0.501 ulp;
-    `balls`: values that ball arithmetic decided; `at`: the worst input's bits."""
+    `balls`: values that ball arithmetic decided; `at`: the worst input's bits; `normal_ulp`: the worst error where the
+    exact value is a normal number or 0, subnormal ones apart."""
 
     numbers: int = 0
     max_ulp: float = 0.0
@@ -53,11 +54,13 @@ class Tally:
     wrong_inf: int = 0
     balls: int = 0
     bound: float = 0.0
+    normal_ulp: float = 0.0
 
     def __add__(self, other: Tally) -> Tally:
         worst = self if self.max_ulp >= other.max_ulp else other
         summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}
-        return Tally(**{**summed, "max_ulp": worst.max_ulp, "at": worst.at, "bound": max(self.bound, other.bound)})
+        return Tally(**{**summed, "max_ulp": worst.max_ulp, "at": worst.at, "bound": max(self.bound, other.bound),
+                        "normal_ulp": max(self.normal_ulp, other.normal_ulp)})
 
     @property
     def where(self) -> str:
@@ -194,7 +197,7 @@ def _block(sweep: Sweep, reference: Running, bits: Array) -> Tally:
         nan = np.isnan(x)
         sure = ~nan & (doubt <= KNOWN) & (np.abs(errors - 0.5) > NEAR_TIE) & (np.abs(values) < F32.largest)
         lost = sure & ~np.isfinite(got)
-        tally = _counted(np.where(sure & ~lost, errors, 0.0), bits, 0.5)
+        tally = _counted(np.where(sure & ~lost, errors, 0.0), values, bits, 0.5)
         reached = np.where(sure, doubt, 0.0).max(initial=0.0)
         no_number = int(np.isnan(got[lost]).sum()) if lost.any() else 0
     tally = dataclasses.replace(
@@ -204,13 +207,15 @@ def _block(sweep: Sweep, reference: Running, bits: Array) -> Tally:
     return tally + _by_balls(sweep, x[places], got[places], bits[places]) if len(places) else tally
 
 
-def _counted(errors: Doubles, bits: Array, half: float) -> Tally:
+def _counted(errors: Doubles, values: Doubles, bits: Array, half: float) -> Tally:
     i = int(np.argmax(errors))
     worst = float(errors[i])
     if worst <= half:
-        return Tally(0, worst, int(bits[i]))
+        return Tally(0, worst, int(bits[i]), normal_ulp=worst)
+    faint = (np.abs(values) < F32.tiny) & (values != 0)
+    normal = float(np.where(faint, 0.0, errors).max()) if faint[i] else worst
     return Tally(0, worst, int(bits[i]), int((errors > half).sum()), int((errors > 0.501 - KNOWN).sum()),
-                 int((errors > 1).sum()))
+                 int((errors > 1).sum()), normal_ulp=normal)
 
 
 def _by_balls(sweep: Sweep, x: Array, got: Array, bits: Array) -> Tally:
@@ -224,7 +229,7 @@ def _by_balls(sweep: Sweep, x: Array, got: Array, bits: Array) -> Tally:
     nan, inf = np.isnan(got) != np.isnan(nearest), np.isinf(got) != np.isinf(nearest)
     kind = nan | inf
     errors = np.where(kind | (got == nearest) & np.isinf(got) | np.isnan(got), 0.0, errors)
-    found = _counted(errors, bits, 0.5)
+    found = _counted(errors, nearest, bits, 0.5)
     return dataclasses.replace(found, wrong_nan=int(nan.sum()), wrong_inf=int((inf & ~nan).sum()), balls=len(x))
 
 

@@ -4,8 +4,8 @@
 
 Forward, gradient and second derivative in every format; then all numbers of float32 for what is known of those
 (`--every 1` for all of them, 16 for every sixteenth block of 16,384; a share is always counted over all 2^32). A figure
-that is known from elsewhere agrees where ours is within 5 percent of it, or is larger, being the worst of more inputs;
-else the record says NO.
+that is known from elsewhere is of normal results (subnormal ones are given apart); it agrees where ours is within 5
+percent of it, or is larger, being the worst of more inputs; else the record says NO.
 """
 
 from __future__ import annotations
@@ -161,12 +161,14 @@ def compared(known: Known, results: Mapping[tuple[str, str], Result], every: int
         ours, where = lost / numbers, f"{lost:,} of {numbers:,}, first x={float(np.uint32(at).view(np.float32)).hex()}"
     elif known.held:
         tally = swept(item, known.output, known.held, every)
-        ours = tally.max_ulp
+        ours = tally.normal_ulp
         where = f"x={tally.where}, {tally.numbers:,} numbers"
+        if tally.max_ulp > ours:
+            where = f"{tally.numbers:,} numbers; subnormal results apart: {tally.max_ulp:.4g} ulp at x={tally.where}"
     else:
         report = max((r for r in results[known.item, known.dtype].reports if r.output == known.output),
                      key=lambda r: r.max_ulp)
-        ours, where = report.max_ulp, report.where
+        ours, where = report.normal_ulp, report.where
     near = math.isclose(ours, known.figure, rel_tol=0.05)
     verdict = "agrees" if near else "larger, on more inputs" if ours > known.figure and not known.share else "NO"
     shown = (lambda v: f"{v:.2%}") if known.share else (lambda v: f"{v:.4g} ulp")

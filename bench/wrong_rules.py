@@ -2,6 +2,7 @@
 
     python bench/wrong_rules.py              every change of every rule; the table, and what stayed out
     python bench/wrong_rules.py --sample 60  a sample, spread over rules and kinds of change
+    python bench/wrong_rules.py --rule NAME  one rule's changes
 
 A changed rule may happen to be true. That is decided here by other means than the check's own:
 the two sides in mpmath at points of other draws, to 80 digits.
@@ -14,7 +15,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -44,9 +45,11 @@ class Wrong:
     change: str
 
 
-def changed_rules() -> Iterator[Wrong]:
-    """Every change of every rule, in the order of the registry."""
+def changed_rules(names: Collection[str] = ()) -> Iterator[Wrong]:
+    """Every change of every rule, in the order of the registry; of some rules where they are named."""
     for rule in RULES:
+        if names and rule.name not in names:
+            continue
         seen = {rule.replacement}
         for change, made in _changes(rule):
             if made not in seen and made is not rule.pattern and made.sort == rule.pattern.sort:
@@ -242,10 +245,11 @@ def _kind(change: str) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Wrong rules, and whether the check of a rule catches them.")
     parser.add_argument("--sample", type=int, help="this many of them (default: all)")
+    parser.add_argument("--rule", action="append", default=[], help="this rule alone; may be given again")
     parser.add_argument("--true", action="store_true", help="list the changes that make no difference")
     chosen = parser.parse_args(arguments)
     started, table, missed = time.monotonic(), Counter[tuple[str, str]](), []
-    for wrong in sampled(chosen.sample) if chosen.sample else changed_rules():
+    for wrong in sampled(chosen.sample) if chosen.sample else changed_rules(chosen.rule):
         verdict, point = judged(wrong)
         table[_kind(wrong.change), verdict] += 1
         if verdict == "missed":

@@ -95,7 +95,8 @@ def _text(sweep: Sweep, t: Tally, limit: float, derived: float, met: float, seco
     part = "" if every == 1 else f" (every {every}th block)"
     return "\n".join([
         f"{sweep.title}: {t.numbers:,} numbers{part}, {'holds' if t.holds(limit) else 'FAILS'}",
-        f"  worst     {t.max_ulp:.9g} ulp at {t.where}; bound {limit:g}",
+        f"  worst     {t.max_ulp:.9g} ulp at {t.where}; bound {limit:g}"
+        + (f"; {t.normal_ulp:.9g} where the exact value is no subnormal" if t.normal_ulp < t.max_ulp else ""),
         f"  nearest   {t.numbers - t.inexact:,}; not the nearest: {t.inexact:,}; over 0.501 ulp: {t.over:,}; over 1: "
         f"{t.over_one:,}",
         f"  wrong     {t.wrong_nan} nan, {t.wrong_inf} inf",

@@ -200,6 +200,15 @@ def test_the_smallest_subnormal_may_round_either_way_and_overflow_is_a_degree():
     assert report.wrong == 0 and report.max_ulp == 1.0
 
 
+def test_results_in_the_subnormal_range_are_told_apart():
+    high = np.array([64 * F32.smallest, 1.0, 0.0])
+    got = np.array([32 * F32.smallest, 1.0 + 3 * F32.eps, 0.0])
+    report = measure(got, Exact(high, np.zeros(3)), F32, 4.0, HEAD, batch(3))
+    assert (report.max_ulp, report.normal_ulp, report.subnormals, report.over) == (32, 3, 1, 1)
+    both = report + measure(np.array([1.0 + 5 * F32.eps]), Exact(np.ones(1), np.zeros(1)), F32, 4.0, HEAD, batch(1))
+    assert (both.max_ulp, both.normal_ulp, both.subnormals) == (32, 5, 1)
+
+
 def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="shape"):
         measure(np.zeros(3), Exact(np.zeros(4), np.zeros(4)), F32, 4.0, HEAD, batch(4))
