@@ -1,7 +1,8 @@
 """Faults in kernels: each must be found by the audit; beside it the number that gradcheck finds.
 
-    python bench/faults.py                 300 faults, spread over kinds and units; the record
-    python bench/faults.py --sample 40     fewer
+    python bench/faults.py                       360 faults, spread over kinds and units; the record
+    python bench/faults.py --sample 40 --jobs 2  fewer, in two processes
+    python bench/faults.py --kept FILE           verdicts are kept, one a line: what the file holds is not judged again
 
 A change may make no difference, or none in accuracy. That is decided here by other means than the
 audit's: the kernel without the fault, in its accurate tier, on points of other draws.
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import math
+import multiprocessing
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -36,22 +39,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from faulty_kernels import Fault, module_of, sampled, source_of
 
 RECORDS = Path(__file__).resolve().parent / "records"
-Verdict = Literal["caught", "missed", "no difference", "raises"]
+Verdict = Literal["caught", "missed", "same values", "rounding", "inputs", "raises"]
 FORMATS_TRIED = ("float32", "float64")
 CLASSES, POINTS = (1, 2, 3, 5, 10), 150  # in pieces: one, two and three of them
 RAISED = (ValueError, TypeError, IndexError, UnboundLocalError, AttributeError)
 KEPT = 32  # examples of a batch: few, for the condition of every soft one that fails is asked for
 PIECE = 4  # elements at a time, so that a row of ten classes is merged from pieces
+ROUNDING = 16.0  # so many ulp off, at a point where the kernel without the fault is right to 2, is a fault
 
 
 EXPLAINED = """Each fault is one changed expression of a generated NumPy kernel (`bench/faulty_kernels.py`): in a loss,
-a gradient, what merges pieces of a row, or a helper. Counted are those that make a difference. The
-audit: float32, then float64; few points first, then the default number; rows of 1, 2, 3, 5 and 10
-classes in pieces of 4 elements. gradcheck: torch's, default tolerances, the same kernels as forward and
-backward of an autograd.Function, random normal inputs in float64; it looks at no other format and at no
-special input. No difference: the audit finds nothing, and neither does a comparison with the kernel
-without the fault on other points, where errors that an input moved to the next number explains are left
-out."""
+a gradient, what merges pieces of a row, or a helper. The audit: float32, then float64; few points first,
+then the default number; rows of 1, 2, 3, 5 and 10 classes in pieces of 4 elements. gradcheck: torch's,
+default tolerances, the same kernels as forward and backward of an autograd.Function, random normal inputs
+in float64; it looks at no other format and at no special input.
+
+A fault counts where the audit finds it, or else where a comparison with the kernel without the fault, on
+points of other draws, finds a single value that is wrong in kind or more than 16 ulp off where it was right
+to 2. Not counted: a change after which every value there is the same to the last bit; one that stays within
+16 ulp (rounding); one whose errors are no larger than what an input moved to the next number does to the
+exact value (inputs: at a root nobody can tell); and a kernel that raises, which needs no audit."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fault. `ulp`: of one that the audit does not find, how far off it is, the inputs' part apart;
+    `explained`: the largest error that the inputs explain."""
+
+    unit: str
+    kind: str
+    function: str
+    change: str
+    verdict: Verdict
+    gradcheck: bool = False
+    ulp: float = 0.0
+    explained: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,19 +116,26 @@ def block_of(unit: str) -> int | None:
     return PIECE if load(unit).is_row else None
 
 
-def judged(fault: Fault) -> Verdict:
+def judged(fault: Fault) -> Outcome:
     """Whether the audit finds a fault; of one that it does not find, whether it makes a difference at all."""
     held = Held(fault.module(block_of(fault.unit)))
+    said = functools.partial(Outcome, fault.unit, fault.kind, fault.function, fault.change)
     try:
         for small in (True, False):  # most are found on a few points; the rest is for the audit as it is by default
             if any(found_by_audit(held, fault.unit, d, small) for d in FORMATS_TRIED):
-                return "caught"
+                return said("caught")
     except RAISED:
-        return "raises"
+        return said("raises")
     try:
-        return "missed" if any(differs(held, fault.unit, d) for d in FORMATS_TRIED) else "no difference"
+        found = [effect(held, fault.unit, d) for d in FORMATS_TRIED]
     except RAISED:  # only on other points than the audit's
-        return "missed"
+        return said("missed", ulp=math.inf)
+    ulp, explained = max(e.ulp for e in found), max(e.explained for e in found)
+    if ulp > ROUNDING:
+        return said("missed", ulp=ulp, explained=explained)
+    if explained > ROUNDING:
+        return said("inputs", ulp=ulp, explained=explained)
+    return said("rounding" if any(e.changed for e in found) else "same values", ulp=ulp, explained=explained)
 
 
 def found_by_audit(held: Held, unit: str, dtype: str, small: bool = True) -> bool:
@@ -114,40 +143,68 @@ def found_by_audit(held: Held, unit: str, dtype: str, small: bool = True) -> boo
 
     Where the kernel without a fault does not hold either, by a little, twice its error has to be exceeded.
     """
-    for part in exams(unit, dtype, small):
-        for output in part.subject.outputs:
-            for r in part.measure(held, "fast", [output]):
-                usual, wrong = without_a_fault(unit, dtype, small).get((output, r.group), (0.0, 0))
-                if not r.holds and (r.wrong > wrong or (r.over and r.max_ulp > 2 * usual)):
+    for part, sound in zip(exams(unit, dtype, small), sound_outputs(unit, dtype, small), strict=True):
+        for output, usual_values in sound.items():
+            found = (held.call(part.subject, output, b, dtype, "fast") for b in part.batches)
+            if all(np.array_equal(f, s, equal_nan=True) for f, s in zip(found, usual_values, strict=True)):
+                continue  # measured, it is what the kernel without the fault is
+            for r in (r for r in part.measure(held, "fast", [output]) if not r.holds):
+                usual, wrong = without_a_fault(unit, dtype, small, output).get(r.group, (0.0, 0))
+                if r.wrong > wrong or (r.over and r.max_ulp > 2 * usual):
                     return True
     return False
 
 
 @functools.cache
-def without_a_fault(unit: str, dtype: str, small: bool) -> dict[tuple[str, str], tuple[float, int]]:
-    """The reports of the kernel as it is generated that do not hold: output and group, worst error, wrong values."""
-    sound = Held(module_of(source_of(unit), unit, block_of(unit)))
-    return {(r.output, r.group): (r.max_ulp, r.wrong)
-            for part in exams(unit, dtype, small) for r in part.measure(sound, "fast") if not r.holds}
+def sound_of(unit: str) -> Held:
+    return Held(module_of(source_of(unit), unit, block_of(unit)))
+
+
+@functools.cache
+def sound_outputs(unit: str, dtype: str, small: bool) -> list[dict[str, list[Array]]]:
+    """What the kernel as it is generated gives on the batches of each part of an audit, by output."""
+    return [{output: [sound_of(unit).call(part.subject, output, b, dtype, "fast") for b in part.batches]
+             for output in part.subject.outputs if kind_of(output) != "hessian"}
+            for part in exams(unit, dtype, small)]
+
+
+@functools.cache
+def without_a_fault(unit: str, dtype: str, small: bool, output: str) -> dict[str, tuple[float, int]]:
+    """The reports of the kernel as it is generated that do not hold: by group, worst error and wrong values."""
+    return {r.group: (r.max_ulp, r.wrong) for part in exams(unit, dtype, small)
+            for r in part.measure(sound_of(unit), "fast", [output]) if not r.holds}
 
 
 # Deciding by other means.
 
-def differs(held: Held, unit: str, dtype: str) -> bool:
-    """Whether the kernel is wrong in kind, or by far less accurate than without the fault, at three points or more.
+@dataclass(frozen=True)
+class Effect:
+    """What a fault does on other points: whether any bit changes; the largest error in ulp where the kernel without it
+    is right, infinite where a value is wrong in kind; and the largest that the inputs' own last bits explain."""
 
-    An error that the inputs explain, moved by one number, is none: at a root nobody can tell.
-    """
+    changed: bool = False
+    ulp: float = 0.0
+    explained: float = 0.0
+
+
+def effect(held: Held, unit: str, dtype: str) -> Effect:
+    """How far a fault is off. An error that the inputs explain, moved by one number, is none: at a root nobody can
+    tell."""
     subject, fmt = load(unit), FORMATS[dtype]
-    bad = 0
+    changed, ulp, explained = False, 0.0, 0.0
     for batch, output, exact, plain, moved in sound_values(unit, dtype):
         found = held.call(subject, output, batch, dtype, "fast")
-        known = np.isfinite(exact) & np.isfinite(plain)
-        bad += int((known & ~np.isfinite(found)).sum()) + int((np.isnan(found) & np.isinf(exact)).sum())
+        other = ~((found == plain) | (np.isnan(found) & np.isnan(plain)))
+        changed |= bool(other.any())
+        known = other & np.isfinite(exact) & np.isfinite(plain)
         with np.errstate(all="ignore"):
             usual, off = (error(v, (exact, np.zeros(exact.shape)), fmt) for v in (plain, found))
-            bad += int((known & (usual <= 2) & (off > 64) & ~(np.abs(found - exact) <= 4 * moved)).sum())
-    return bad >= 3
+            off = np.where(np.isfinite(found), np.where(known & (usual <= 2), off, 0.0), np.where(known, np.inf, 0.0))
+            off = np.where(np.isnan(found) & np.isinf(exact), np.inf, off)
+            alike = np.isfinite(found) & (np.abs(found - exact) <= moved)
+        ulp = max(ulp, float(np.max(np.where(alike, 0.0, off), initial=0.0)))
+        explained = max(explained, float(np.max(np.where(alike, off, 0.0), initial=0.0)))
+    return Effect(changed, ulp, explained)
 
 
 @functools.cache
@@ -155,7 +212,7 @@ def sound_values(unit: str, dtype: str) -> list[tuple[Batch, str, Array, Array, 
     """Points of other draws, and on them each output of the kernel without a fault: accurate tier, fast tier, and
     by how much it moves when the inputs do by one number."""
     subject = load(unit)
-    sound = Held(module_of(source_of(unit), unit, block_of(unit)))
+    sound = sound_of(unit)
     found = []
     for batch in other_draws(subject, dtype):
         for output in (o for o in subject.outputs if kind_of(o) != "hessian"):
@@ -289,53 +346,98 @@ def _normal(a: Argument, rows: bool) -> Array:
     return np.abs(values) if a.domain.low == 0 else values
 
 
-def run(faults: Sequence[Fault], gradcheck: bool = True) -> tuple[Counter[tuple[str, str]], list[Fault]]:
-    """By kind and verdict how many; and the faults that the audit missed."""
-    table: Counter[tuple[str, str]] = Counter()
-    missed = []
-    for n, fault in enumerate(sorted(faults, key=lambda f: f.unit)):
+def outcome(fault: Fault, gradcheck: bool = True) -> Outcome:
+    """What the audit makes of a fault, and where it counts what gradcheck does."""
+    found = judged(fault)
+    if not gradcheck or not counts(found):
+        return found
+    names = checked_arguments(fault.unit)
+    return replace(found, gradcheck=bool(names) and found_by_gradcheck(fault, names))
+
+
+def counts(found: Outcome) -> bool:
+    return found.verdict in ("caught", "missed")
+
+
+def run(faults: Sequence[Fault], gradcheck: bool = True, kept: Path | None = None, jobs: int = 1) -> list[Outcome]:
+    """What became of every fault, ordered by unit. `kept`: a file of verdicts, read and written as they are made."""
+    known = {(o.unit, o.kind, o.function, o.change): o for o in _read(kept)}
+    ordered = sorted(faults, key=lambda f: f.unit)
+    left = [f for f in ordered if (f.unit, f.kind, f.function, f.change) not in known]
+    for n, found in enumerate(_outcomes(left, gradcheck, jobs)):
+        known[found.unit, found.kind, found.function, found.change] = found
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(found)) + "\n")
         if sys.stderr.isatty():
-            print(f"\r{n}/{len(faults)} {fault.unit}".ljust(70), end="", file=sys.stderr)
-        verdict = judged(fault)
-        table[fault.kind, verdict] += 1
-        if verdict == "missed":
-            missed.append(fault)
-        names = checked_arguments(fault.unit) if gradcheck and verdict in ("caught", "missed") else ()
-        if names and found_by_gradcheck(fault, names):
-            table[fault.kind, "gradcheck"] += 1
-    return table, missed
+            print(f"\r{n + 1}/{len(left)} {found.unit}".ljust(70), end="", file=sys.stderr)
+    return [known[f.unit, f.kind, f.function, f.change] for f in ordered]
 
 
-def as_text(table: Counter[tuple[str, str]]) -> str:
+def _outcomes(faults: Sequence[Fault], gradcheck: bool, jobs: int) -> Iterable[Outcome]:
+    judge = functools.partial(outcome, gradcheck=gradcheck)
+    if jobs == 1:
+        yield from map(judge, faults)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:  # what is known of a unit is kept in one process
+        by_unit = [[f for f in faults if f.unit == u] for u in dict.fromkeys(f.unit for f in faults)]
+        for part in pool.imap_unordered(functools.partial(_part, gradcheck=gradcheck), by_unit):
+            yield from part
+
+
+def _part(faults: Sequence[Fault], gradcheck: bool) -> list[Outcome]:
+    return [outcome(f, gradcheck) for f in faults]
+
+
+def _read(kept: Path | None) -> list[Outcome]:
+    if kept is None or not kept.exists():
+        return []
+    return [Outcome(**json.loads(line)) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def as_text(found: Sequence[Outcome]) -> str:
     """The table as Markdown."""
-    lines = ["| fault | counted | found by the audit | found by gradcheck | no difference | raises |",
-             "|---|---|---|---|---|---|"]
-    kinds, verdicts = sorted({k for k, _ in table}), ("caught", "missed", "gradcheck", "no difference", "raises")
-    for name, chosen in [*((k, [k]) for k in kinds), ("all", kinds)]:
-        n = {v: sum(table[k, v] for k in chosen) for v in verdicts}
-        counts = (n["caught"] + n["missed"], n["caught"], n["gradcheck"], n["no difference"], n["raises"])
-        lines.append(" | ".join(["| " + name, *map(str, counts)]) + " |")
+    lines = ["| fault | counted | found by the audit | found by gradcheck | not counted: same values | rounding | "
+             "inputs | raises |", "|---|---|---|---|---|---|---|---|"]
+    for name in (*sorted({o.kind for o in found}), "all"):
+        some = [o for o in found if name in (o.kind, "all")]
+        n = Counter(o.verdict for o in some)
+        told = (n["caught"] + n["missed"], n["caught"], sum(o.gradcheck for o in some), n["same values"], n["rounding"],
+                n["inputs"], n["raises"])
+        lines.append(" | ".join(["| " + name, *map(str, told)]) + " |")
     return "\n".join(lines)
+
+
+def notes(found: Sequence[Outcome]) -> Iterator[str]:
+    """A line for each fault that the audit misses, and for each whose errors the inputs explain."""
+    for o in found:
+        place = f"{o.unit} {o.function}: `{o.change}`"
+        if o.verdict == "missed":
+            yield f"- missed: {place}, {o.ulp:.3g} ulp"
+        if o.verdict == "inputs":
+            yield f"- explained by the inputs: {place}, {o.explained:.3g} ulp, at other points {o.ulp:.3g}"
 
 
 def main(arguments: list[str]) -> int:
     """Run, print, keep. Exit 1 where the audit misses a fault."""
     parser = argparse.ArgumentParser(description="Faults in kernels, and whether the audit and gradcheck find them.")
     parser.add_argument("units", nargs="*", help="default: the whole catalogue")
-    parser.add_argument("--sample", type=int, default=300, help="how many faults")
+    parser.add_argument("--sample", type=int, default=360, help="how many faults")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--kept", type=Path, help="a file of verdicts, one a line: what is in it is not judged again")
     parser.add_argument("--date", help="write the record of this date")
     chosen = parser.parse_args(arguments)
     units = catalogue.resolve(chosen.units) if chosen.units else catalogue.unit_names()
     started = time.monotonic()
-    table, missed = run(sampled(units, chosen.sample))
+    found = run(sampled(units, chosen.sample), kept=chosen.kept, jobs=chosen.jobs)
     took = f"{time.monotonic() - started:.0f} s"
     said = [f"# Faults in kernels, {chosen.date or 'not kept'}", "",
-            f"`python bench/faults.py --sample {chosen.sample}`, {took}.", "", EXPLAINED, "",
-            as_text(table), "", *(f"missed: {f.unit} {f.function}: {f.change}" for f in missed)]
+            f"`python bench/faults.py --sample {chosen.sample} --jobs {chosen.jobs}`, {took}.", "", EXPLAINED, "",
+            as_text(found), "", *notes(found)]
     print("\n".join(said[6:]))
     if chosen.date:
         (RECORDS / f"{chosen.date}-faults.md").write_text("\n".join(said).rstrip() + "\n", encoding="utf-8")
-    return 1 if missed else 0
+    return 1 if any(o.verdict == "missed" for o in found) else 0
 
 
 if __name__ == "__main__":
