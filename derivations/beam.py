@@ -47,7 +47,9 @@ LEADING, ROOTS = 60, 240  # candidates that say where roots are near, and at how
 EXPANDED = (1, 3)  # the rounds in which series are tried, where nothing is good yet
 FIRST = 0.4  # of the work that the first round may do: series come after it
 GROWTH = 80  # a candidate may be this much larger than what it came from
-_rules = index(RULES)
+LAST = frozenset({"square-apart"})  # rules that fit so much that they are tried only where nothing is good in the end
+_rules = index([r for r in RULES if r.name not in LAST])
+_last_rules = index([r for r in RULES if r.name in LAST])
 
 
 @dataclass(eq=False)
@@ -192,6 +194,12 @@ class Search:
             if 0 < undefined.sum() <= self.judge.count // 3:
                 for move in patched(c.term):
                     self.admit(move.after, (*c.moves, move))
+
+    def resort(self) -> None:
+        """The leading candidates by the rules of last resort."""
+        for c in sorted(self.pool.values(), key=lambda c: c.score)[:HEALED]:
+            for step in rewrites(c.term, _last_rules):
+                self.admit(step.after, (*c.moves, from_rewrite(step)))
 
     def halve(self) -> None:
         """The exponentials of the leading candidates in halves, where these fail and truth, or such an exponential,
@@ -420,7 +428,7 @@ class Search:
             if good:
                 front = _unique([*[c for c in good[:4] if c.serial not in self.expanded], *front[: BEAM // 2]])
             if not front:
-                return
+                break
             for parent in front:
                 if self.budget.spent():
                     return self._last(healing=False)
@@ -435,6 +443,8 @@ class Search:
             self.heal()
         self.halve()
         self.excuse(fully=True)
+        if not self.good():
+            self.resort()
         if not self.good() and not self.budget.late() and self.expand():
             self.excuse(fully=True)
         if not self.good():
