@@ -69,11 +69,11 @@ def test_a_sum_at_its_edge_is_exact():
 
 @pytest.mark.parametrize("texts", [["x > y", "y > x"], ["x > y", "y >= x"], ["x*x < -1"], ["x < y < z < x"]])
 def test_contradictions_are_told_soon(texts):
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(relations.ContradictionError, match="no float64 numbers"):
         arguments, wanted = given(REAL, *texts)
         points.scalar_points(arguments, 48, 0, F64, given=wanted)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(("term", "texts", "low", "high"), [
