@@ -387,7 +387,20 @@ class Algebra:
             return self.mul(*scalars, self._sum_of_exp(exponentials[0]))
         if scalars:
             return self.mul(*scalars, self.sum(self.mul(*rows)))
+        for f in exponentials:
+            total = self._hidden_total(f)
+            if total is not None:
+                share = self.mul(f, self.exp(self.neg(total)))
+                return self.mul(self.exp(total), self.sum(self.mul(share, *(g for g in rows if g is not f))))
         return x.make("sum", (body,))
+
+    def _hidden_total(self, f: Expr) -> Expr | None:
+        """What is missing from the exponent of a softmax: scalars that read its log-sum-exp, as in p exp(mean)."""
+        scalars = [t for t in terms_of(f.args[0]) if t.sort == "scalar"]
+        lse = x.make("lse", (self.add(*(t for t in terms_of(f.args[0]) if t.sort == "row")),))
+        if self.neg(lse) in scalars or not any(lse in t.within for t in scalars):
+            return None
+        return self.add(lse, *scalars)
 
     def _sum_of_exp(self, body: Expr) -> Expr:
         """sum exp(a - lse(a)) = 1; scalars leave the exponent."""

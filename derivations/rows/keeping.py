@@ -175,7 +175,7 @@ def unflushed(term: Term, arguments: tuple[Argument, ...]) -> Term:
         made = rebuild(t, tuple(done[a] for a in t.args)) if t.args else t
         for n, m in ((0, 1), (1, 0)) if t in chosen and made.op == t.op else ():
             p, g = t.args[n], t.args[m]
-            if g.sort == "row" and _is_share(p) and max(map(abs, known[g])) > 1 and not _is_part(g, p.args[1]):
+            if g.sort == "row" and _underflows(p) and max(map(abs, known[g])) > 1 and not _is_part(g, p):
                 made = _halved(made, made.args[n], made.args[m])
                 break
         done[t] = made
@@ -183,19 +183,25 @@ def unflushed(term: Term, arguments: tuple[Argument, ...]) -> Term:
 
 
 def _halved(whole: Term, share: Term, g: Term) -> Term:
+    if share.op == "exp":
+        half = make("exp", mul(HALF, share.args[0]))
+        return node("where", (node("gt", (share, SMALL)), whole, node("absorb", (half, node("absorb", (half, g))))))
     e, total = share.args
     root = node("exp_diff", tuple(mul(HALF, a) for a in e.args))
     halves = node("absorb", (root, div(node("absorb", (root, g)), total)))
     return node("where", (node("gt", (e, SMALL)), whole, halves))
 
 
-def _is_share(t: Term) -> bool:
+def _underflows(t: Term) -> bool:
+    """A softmax, or an exponential of what is measured from a mean."""
+    if t.op == "exp":
+        return t.sort == "row" and any(n.op == "gap" for n in walk(t.args[0]))
     return t.op == "div" and t.args[0].op == "exp_diff"
 
 
-def _is_part(t: Term, total: Term) -> bool:
-    """Whether t is what other classes have of the same total: at most one."""
-    return t.op == "div" and t.args[1] is total
+def _is_part(t: Term, share: Term) -> bool:
+    """Whether t is what other classes have of the total of a share: at most one."""
+    return t.op == "div" and share.op == "div" and t.args[1] is share.args[1]
 
 
 def _outside(term: Term) -> list[Term]:

@@ -26,12 +26,15 @@ def multiply_out(e: Expr, h: Holes) -> Term | None:
     if e.op != "add":
         return None
     algebra = h.algebra
-    for t in e.args:
-        for f in (f for f in factors(t) if f.op == "add"):
+    products = [(t, f) for t in e.args for f in factors(t) if f.op == "add"]
+    every = list(dict(products).items())
+    for some in (*([pair] for pair in products), every):  # one by one, then one of each term: no fewer terms will do
+        made = e
+        for t, f in some:
             s = without(t, f, algebra)
-            made = algebra.add(algebra.sub(e, t), *(algebra.mul(s, part) for part in f.args))
-            if size(made) < size(e):
-                return h.hole(made)
+            made = algebra.add(algebra.sub(made, t), *(algebra.mul(s, part) for part in f.args))
+        if size(made) < size(e) + (len(some) > 1):
+            return h.hole(made)
     return None
 
 
