@@ -31,7 +31,6 @@ CORNERED = 3  # at most so many arguments have corners
 BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
 AT_BALANCES = 48  # points there at which truth is asked
 DISPUTED, AT_ODDS = 6000, 16.0  # points at which an answer is compared with the definition; ulp that matter there
-APART, BESIDE = 2.0**20, (-2, -1, 1, 3)  # ulp; numbers beside a point
 MOVED = 30  # drawn points of which one argument is moved to its extremes
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
 
@@ -64,27 +63,9 @@ def disputed(term: Term, other: Term, known: Judge, given: Sequence[Term]) -> Ju
                 lost = np.nonzero(~np.isfinite(one) & np.isfinite(two))[0]
                 rows = np.nonzero(doubt > AT_ODDS)[0]
                 rows = np.union1d(_spread(rows[np.argsort(-doubt[rows], kind="stable")], ASKED), _spread(lost, ASKED))
-                rows = np.union1d(rows, _spread(_steady(other, columns, doubt, fmt), ASKED))
                 part = known.at({n: c[np.sort(rows)] for n, c in columns.items()}, fmt) if len(rows) else None
                 found = found.joined(part) if part is not None and part.count else found
     return found
-
-
-def _steady(other: Term, columns: Columns, doubt: Doubles, fmt: Format) -> Array:
-    """Points at which two forms have nothing in common and the other says the same as at the numbers beside: it is
-    likely to be right."""
-    rows = np.nonzero(doubt > APART)[0]
-    if not len(rows):
-        return rows
-    here = {n: c[rows] for n, c in columns.items()}
-    value = np.broadcast_to(Evaluator(here, fmt)(other), (len(rows),))
-    noise = np.zeros(len(rows))
-    for name, column in here.items():
-        for steps in BESIDE:
-            moved = np.array([points.step(v, steps, fmt) for v in column.tolist()])
-            beside = np.broadcast_to(Evaluator({**here, name: moved}, fmt)(other), (len(rows),))
-            noise = np.maximum(noise, np.nan_to_num(apart(beside, value, fmt), nan=np.inf))
-    return rows[np.isfinite(value) & (noise <= AT_ODDS)]
 
 
 def _suspects(term: Term, rivals: Sequence[Term], known: Judge, arguments: Sequence[Argument], fmt: Format,
