@@ -98,10 +98,17 @@ def weighed(term: Term, arguments: tuple[Argument, ...]) -> Term:
             if w.op in ("row", "sub") and all(n.op == "const" or name_of(n) in exact for n in leaves(w)):
                 continue
             top = node("peak", t.args)
-            off = sub(node("absorb", (w, node("exp_diff", (b, u)))), ONE)
+            off = sub(_weighted(w, b, u), ONE)
             found[t] = add(t, node("sum", (mul(off, node("exp_diff", (u, top))),)))
-            found[node("exp_diff", (u, top))] = node("absorb", (w, node("exp_diff", (b, top))))
+            found[node("exp_diff", (u, top))] = _weighted(w, b, top)
     return replace(term, found) if found else term
+
+
+def _weighted(w: Term, b: Term, top: Term) -> Term:
+    """w exp(b - top), in two halves where w is so small that the exponential may overflow."""
+    root = node("exp_diff", (mul(HALF, b), mul(HALF, top)))
+    whole, halves = node("absorb", (w, node("exp_diff", (b, top)))), node("absorb", (node("absorb", (w, root)), root))
+    return node("where", (node("gt", (w, SMALL)), whole, halves))
 
 
 def _parted(args: tuple[Term, ...]) -> tuple[Term, Term, Term] | None:
