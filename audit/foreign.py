@@ -104,7 +104,11 @@ class ForeignAdapter:
             self.options = {"reduction": "none", **self.options}
 
     def check(self, subject: Subject) -> None:
-        """Raises ValueError where the order names what is no argument of the truth."""
+        """Rows run along the last axis, and a function that asks is told so. Raises ValueError where the order names
+        what is no argument of the truth."""
+        asked = [n for n in ("axis", "dim") if n in _parameters(self.function)]
+        if subject.is_row and asked:
+            self.options = {asked[0]: -1, **self.options}
         names = [a.name for a in subject.given]
         for name in self.order:
             if name not in names:

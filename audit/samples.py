@@ -77,16 +77,22 @@ def split(subject: Subject, arrays: Mapping[str, Array], parameters: Mapping[str
 
 def elementwise_batches(subject: Subject, fmt: Format, count: int = 2000, seed: int = 0) -> list[Batch]:
     """Every special value against every target of note, `count` points of `scalar_points`, some of those with two
-    arguments at one value."""
+    arguments at one value, some with one beside a threshold of the formula."""
     relations = subject.unit.given
     drawn = scalar_points(subject.given, count, seed, fmt, given=relations)
     fixed = specials.crossed(subject.given, fmt)
     ties = specials.tied(subject.given, drawn)
+    turns = specials.turning(subject.given, drawn, spots_of(subject, fmt), fmt)
     if relations:
-        fixed, ties = ({name: column[kept] for name, column in some.items()}
-                       for some, kept in ((some, holds(relations, some)) for some in (fixed, ties)))
-    arrays = {name: np.concatenate([fixed[name], drawn[name], ties[name]]) for name in drawn}
+        fixed, ties, turns = ({name: column[kept] for name, column in some.items()}
+                              for some, kept in ((some, holds(relations, some)) for some in (fixed, ties, turns)))
+    arrays = {name: np.concatenate([some[name] for some in (fixed, drawn, ties, turns)]) for name in drawn}
     return split(subject, arrays, subject.parameters(fmt))
+
+
+def spots_of(subject: Subject, fmt: Format) -> list[float]:
+    """The thresholds of a subject's formula."""
+    return specials.thresholds(subject.outputs["loss"], subject.parameters(fmt))
 
 
 def exhaustive_batches(subject: Subject, fmt: Format) -> list[Batch]:
@@ -166,6 +172,7 @@ def hard_values(domain: Domain, fmt: Format) -> Array:
 
 
 ROW_CLASSES = (1, 2, 3, 10, 1000, 32000)
+SHORT = 10  # classes up to which rows lie beside thresholds too
 
 
 def rows_for(classes: int) -> int:
@@ -182,5 +189,9 @@ def row_batches(subject: Subject, fmt: Format, classes: Sequence[int] = ROW_CLAS
         if c <= 1000:
             samples += specials.rows(subject.given, c, fmt)
         arrays = {a.name: np.stack([np.asarray(s[a.name]) for s in samples]) for a in subject.given}
+        if c <= SHORT:
+            drawn = {n: column[: rows_for(c)] for n, column in arrays.items()}
+            turns = specials.turning(subject.given, drawn, spots_of(subject, fmt), fmt)
+            arrays = {n: np.concatenate([column, turns[n]]) for n, column in arrays.items()}
         batches += split(subject, arrays, subject.parameters(fmt), c)
     return batches

@@ -12,12 +12,16 @@ import numpy as np
 from lossmith.derivations.domains import Domain
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.points import is_weights, settle, special_values
+from lossmith.derivations.terms import COMPARISONS, Term, is_const, name_of, number, walk
 from lossmith.derivations.ulp import Array, Format, round_array, round_fraction
 
 NOTED = (Fraction(0), Fraction(1), Fraction(1, 10), Fraction(1, 2), Fraction(9, 10), Fraction(19, 20),
          1 - Fraction(1, 2**24), Fraction(1, 2**24))
 LONGEST = 6000
 LONG = 100  # classes of a row that is long
+TURNS = COMPARISONS | {"max", "min", "abs", "clip"}  # operations at which a formula changes from one piece to another
+NEAR = tuple(2.0**-k for k in (1, 3, 6, 10, 14, 20))  # at which parts of a threshold's size points lie beside it
+MOST_BESIDE = 48
 
 
 def inside(domain: Domain, values: Array) -> Array:
@@ -60,6 +64,47 @@ def tied(arguments: Sequence[Argument], columns: Mapping[str, Array], count: int
         for name, parts in made.items():
             parts.append(column[chosen] if name == other.name else columns[name][chosen])
     return {n: np.concatenate([columns[n][:0], *parts]) for n, parts in made.items()}
+
+
+def thresholds(term: Term, parameters: Mapping[str, float]) -> list[float]:
+    """The numbers, and the parameters' values, beside which a formula turns to another piece: of both signs."""
+    found: set[float] = set()
+    for t in walk(term):
+        for a in t.args if t.op in TURNS else ():
+            if is_const(a):
+                found.add(abs(float(number(a))))
+            elif a.op == "var" and name_of(a) in parameters:
+                found.add(abs(parameters[name_of(a)]))
+    return sorted({s * v for v in found if v and math.isfinite(v) for s in (1, -1)})
+
+
+def beside(domain: Domain, spots: Sequence[float], fmt: Format) -> Array:
+    """Each spot, and numbers on either side of it from nearby to half of its size away, as far as the domain holds
+    them: where a threshold that is a little off shows."""
+    every = [v * (1 + way * part) for v in spots for part in (0.0, *NEAR) for way in (1, -1)]
+    values = np.unique(round_array(np.array(every, dtype=np.float64), fmt))
+    held = values[inside(domain, values)]
+    return held[np.unique(np.linspace(0, len(held) - 1, min(MOST_BESIDE, len(held))).astype(int))]
+
+
+def turning(arguments: Sequence[Argument], columns: Mapping[str, Array], spots: Sequence[float],
+            fmt: Format) -> dict[str, Array]:
+    """Some of the points again, with one argument beside a threshold of the formula; of a row, one class of it, where
+    the others need not make up for it."""
+    made: dict[str, list[Array]] = {a.name: [columns[a.name][:0]] for a in arguments}
+    count = len(columns[arguments[0].name])
+    for a in arguments if spots and count else ():
+        if a.role == "label" or a.domain.values or a.domain.unit_sum:
+            continue
+        values = beside(a.domain, spots, fmt)
+        for name, parts in made.items():
+            parts.append(columns[name][np.arange(len(values)) * 7 % count].copy())
+        column = made[a.name][-1]
+        if column.ndim == 1:
+            column[:] = values
+        else:
+            column[np.arange(len(values)), np.arange(len(values)) % column.shape[1]] = values
+    return {n: np.concatenate(parts) for n, parts in made.items()}
 
 
 def _logit_rows(classes: int) -> list[Array]:

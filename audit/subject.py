@@ -90,6 +90,7 @@ def load(name: str) -> Subject:
 def of_truth(truth: str, domain: Mapping[str, str] | None = None, where: Sequence[str] = ()) -> Subject:
     """What a function is measured against: a unit of the catalogue by name; else a formula over
     `domain` and `where`, or the name of a function of the vocabulary, as `softplus`, on all numbers.
+    Of a formula with a value per class, as a softmax, the value alone is measured.
 
     Raises UnknownLoss, FormulaError.
     """
@@ -103,9 +104,11 @@ def of_truth(truth: str, domain: Mapping[str, str] | None = None, where: Sequenc
     if domain is None:
         return load(truth)  # says which names there are
     declared = parser.arguments(domain)
-    term = parser.parse_term(truth, declared)
+    term = parser.parse_term(truth, declared, rows=True)
     given = tuple(parser.parse_condition(w, declared) for w in where)
     unit = Unit("formula", "formula", truth, term, tuple(declared.values()), (), (), given=given)
+    if varies(term):
+        return Subject(unit, {"loss": term})
     discrete = {a.name for a in unit.arguments if a.domain.values}
     chosen = [o for o in orders(unit) if not discrete & set(o)]
     return Subject(unit, {output_name(o): derivative(term, o, unit.arguments) for o in chosen})

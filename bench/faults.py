@@ -364,29 +364,29 @@ def run(faults: Sequence[Fault], gradcheck: bool = True, kept: Path | None = Non
     known = {(o.unit, o.kind, o.function, o.change): o for o in _read(kept)}
     ordered = sorted(faults, key=lambda f: f.unit)
     left = [f for f in ordered if (f.unit, f.kind, f.function, f.change) not in known]
-    for n, found in enumerate(_outcomes(left, gradcheck, jobs)):
-        known[found.unit, found.kind, found.function, found.change] = found
-        if kept is not None:
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(found)) + "\n")
-        if sys.stderr.isatty():
-            print(f"\r{n + 1}/{len(left)} {found.unit}".ljust(70), end="", file=sys.stderr)
+    by_unit = [[f for f in left if f.unit == u] for u in dict.fromkeys(f.unit for f in left)]
+    part = functools.partial(_part, gradcheck=gradcheck, kept=kept)
+    made: Iterable[list[Outcome]]
+    if jobs == 1:
+        made = map(part, by_unit)
+    else:  # what is known of a unit is kept in one process
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            made = list(pool.imap_unordered(part, by_unit))
+    known |= {(o.unit, o.kind, o.function, o.change): o for some in made for o in some}
     return [known[f.unit, f.kind, f.function, f.change] for f in ordered]
 
 
-def _outcomes(faults: Sequence[Fault], gradcheck: bool, jobs: int) -> Iterable[Outcome]:
-    judge = functools.partial(outcome, gradcheck=gradcheck)
-    if jobs == 1:
-        yield from map(judge, faults)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:  # what is known of a unit is kept in one process
-        by_unit = [[f for f in faults if f.unit == u] for u in dict.fromkeys(f.unit for f in faults)]
-        for part in pool.imap_unordered(functools.partial(_part, gradcheck=gradcheck), by_unit):
-            yield from part
-
-
-def _part(faults: Sequence[Fault], gradcheck: bool) -> list[Outcome]:
-    return [outcome(f, gradcheck) for f in faults]
+def _part(faults: Sequence[Fault], gradcheck: bool, kept: Path | None) -> list[Outcome]:
+    """The faults of one unit, each kept as soon as it is judged."""
+    made = []
+    for n, fault in enumerate(faults):
+        if sys.stderr.isatty():
+            print(f"\r{n}/{len(faults)} {fault.unit}".ljust(70), end="", file=sys.stderr)
+        made.append(outcome(fault, gradcheck))
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(made[-1])) + "\n")
+    return made
 
 
 def _read(kept: Path | None) -> list[Outcome]:

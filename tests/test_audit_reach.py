@@ -9,7 +9,7 @@ from lossmith.audit.curves import curves
 from lossmith.audit.pair_page import FormAdapter, _point
 from lossmith.audit.quick import referred
 from lossmith.audit.running import Running, is_positive
-from lossmith.audit.samples import elementwise_batches, exhaustive_batches
+from lossmith.audit.samples import elementwise_batches, exhaustive_batches, row_batches, spots_of
 from lossmith.audit.subject import load, of_truth
 from lossmith.derivations import parser
 from lossmith.derivations.ulp import FORMATS
@@ -62,3 +62,10 @@ def test_a_curve_of_a_pair_goes_through_its_worst_point() -> None:
     assert not any("worst" in c.held for c in curves(of_truth("x*x", {"x": "real"}), FormAdapter(
         parser.parse_term("x*x", parser.arguments({"x": "real"})), "after"), HALF, "fast", 20, through={"x": 1.0}))
 
+
+
+def test_points_lie_beside_the_thresholds_of_a_formula() -> None:
+    subject, fmt = load("partition_distribution"), FORMATS["float32"]
+    assert spots_of(subject, fmt) == [-0.01, 0.01]
+    found = np.concatenate([b.arrays["c"] for b in row_batches(subject, fmt, (3,))])
+    assert ((found > 0.009) & (found < 0.00999)).any() and ((found > 0.0101) & (found < 0.011)).any()

@@ -133,3 +133,26 @@ def test_a_climb_finds_what_the_draw_misses(monkeypatch: pytest.MonkeyPatch) -> 
     top = 1e-4 * 29.123 / 2.0**-19
     assert drawn.max_ulp < 0.9 * top and climbed.max_ulp > 0.99 * top
     assert abs(float.fromhex(climbed.where.partition("x=")[2]) - 29.123) < 0.1
+
+
+def test_a_climb_finds_worse_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hump(x: Any) -> Any:
+        wide = x.astype(np.float64)
+        top = wide.max(axis=1)
+        exact = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
+        return (exact * (1 + 1e-4 / (1 + 4 * (top - 29.123) ** 2))).astype(x.dtype)
+
+    known: dict[str, Any] = {"truth": "logsumexp(x)", "domain": {"x[k]": "real"}, "classes": (2, 3), "ways": False}
+    climbed = report(audit(hump, **known), "loss")
+    monkeypatch.setattr(climb, "ROUNDS", 0)
+    drawn = report(audit(hump, **known), "loss")
+    assert climbed.max_ulp > drawn.max_ulp and climbed.max_ulp > 500
+
+
+def test_a_value_per_class_is_measured_along_the_last_axis() -> None:
+    """SciPy's softmax takes the sum over everything unless it is told which axis runs over the classes."""
+    pytest.importorskip("scipy")
+    found = audit("scipy.special:softmax", truth="exp(x[k])/sum(exp(x))", domain={"x[k]": "real"}, classes=(1, 2, 3),
+                  ways=False)
+    values = report(found, "loss")
+    assert not values.wrong and 4 < values.max_ulp < 1000 and not found.failures
