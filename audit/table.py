@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lossmith.audit import subject as subjects
 from lossmith.audit.adapters import Adapter, Unavailable, adapter
@@ -125,14 +126,19 @@ class Record:
         return "\n".join(lines)
 
     def write(self, folder: Path, stem: str = "accuracy") -> Path:
-        """Write the record as Markdown and as JSON beside it; returns the Markdown file."""
+        """Write the record as Markdown and as JSON beside it, a line for each report; returns the Markdown file."""
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / f"{self.date}-{stem}.md"
         page.write_text(self.to_markdown(), encoding="utf-8")
-        data = {"date": self.date, "command": self.command, "reports": Result(self.reports).to_json(),
-                "missing": [vars(m) for m in self.missing]}
-        page.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        head = json.dumps({"date": self.date, "command": self.command, "missing": [vars(m) for m in self.missing]})
+        rows = ",\n".join(map(json.dumps, map(_without_histogram, Result(self.reports).to_json())))
+        page.with_suffix(".json").write_text(f'{head[:-1]}, "reports": [\n{rows}\n]}}\n', encoding="utf-8")
         return page
+
+
+def _without_histogram(report: dict[str, Any]) -> dict[str, Any]:
+    """A record holds thousands of reports: their quantiles are enough there."""
+    return report | {"spread": {n: v for n, v in report["spread"].items() if n != "histogram"}}
 
 
 def _versions() -> str:
