@@ -207,7 +207,7 @@ def located(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
 
 
 def _subnormal(values: Doubles, fmt: Format) -> Array:
-    return (np.abs(values) < fmt.tiny) & (values != 0)
+    return np.asarray((np.abs(values) < fmt.tiny) & (values != 0))
 
 
 def may_be_nan(output: str, batch: Batch, dimensions: int) -> Array:

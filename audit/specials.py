@@ -84,7 +84,8 @@ def beside(domain: Domain, spots: Sequence[float], fmt: Format) -> Array:
     every = [v * (1 + way * part) for v in spots for part in (0.0, *NEAR) for way in (1, -1)]
     values = np.unique(round_array(np.array(every, dtype=np.float64), fmt))
     held = values[inside(domain, values)]
-    return held[np.unique(np.linspace(0, len(held) - 1, min(MOST_BESIDE, len(held))).astype(int))]
+    chosen = np.unique(np.linspace(0, len(held) - 1, min(MOST_BESIDE, len(held))).astype(int))
+    return np.asarray(held[chosen])
 
 
 def turning(arguments: Sequence[Argument], columns: Mapping[str, Array], spots: Sequence[float],
