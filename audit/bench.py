@@ -62,7 +62,8 @@ def lines(workload: Workload, shape: Sequence[int], setting: Setting, names: Ite
           clock: str = "wall", progress: Callable[[str], None] | None = None) -> list[Line]:
     """Every contender of `names` on data of one shape. Raises KeyError for a name that is none."""
     arrays = drawn(workload, shape, setting.dtype)
-    moved = stream.traffic(arrays, int(np.prod(shape[:-1] if workload.is_row else shape)), setting.both)
+    moved = stream.traffic(arrays, 0 if setting.mean else int(np.prod(shape[:-1] if workload.is_row else shape)),
+                           setting.both)
     head = Line(workload.name, "x".join(map(str, shape)), "", dtype=setting.dtype, moved=moved)
     runners, found = dict[str, Callable[[], object]](), dict[str, Line]()
     for name in names:
@@ -73,7 +74,7 @@ def lines(workload: Workload, shape: Sequence[int], setting: Setting, names: Ite
             if name in stream.NAMES:
                 runners[name] = stream.streaming(name, moved, setting.threads)
             else:
-                found[name] = replace(found[name], accuracy=accuracy_of(workload, name, setting))
+                found[name] = replace(found[name], accuracy=accuracy_of(workload, name, replace(setting, mean=False)))
                 runners[name] = CONTENDERS[name](workload, arrays, setting)
             runners[name]()
         except Unavailable as problem:

@@ -196,6 +196,7 @@ ROW_LOOP = """
 def run(x, given):
     rows, classes = x.shape
     loss, gradient = zeros(rows, x.dtype), empty({shape}, x.dtype)
+    whole = 0.0
     for i in prange(rows):
         most = x[i, 0]
         for c in range(1, classes):
@@ -205,6 +206,7 @@ def run(x, given):
             total += exp(x[i, c] - most)
         size = log(total)
         {loss}
+        whole += loss[i]
         {gradient}
     return {outputs}
 """
@@ -227,32 +229,37 @@ ROW_PARTS = {  # of a row: its loss, and its gradient
 }
 
 
-def _row_loop(workload: Workload, both: bool, space: dict[str, Any]) -> Function:
+def _row_loop(workload: Workload, both: bool, mean: bool, space: dict[str, Any]) -> Function:
     if workload.unit.name not in ROW_PARTS:
         raise Unavailable("nobody has written it")
     loss, gradient = ROW_PARTS[workload.unit.name]
+    outputs = ("whole / rows" if mean else "loss") + (", gradient" if both else "")
+    gradient += "        gradient[i] /= x.dtype.type(rows)\n" * (both and mean)
     text = ROW_LOOP.format(shape="(rows, classes)" if both else "(1, 1)", loss=loss.strip(),
-                           gradient=gradient.strip() if both else "", outputs="loss, gradient" if both else "loss")
+                           gradient=gradient.strip() if both else "", outputs=outputs)
     exec(text, space)
     return space["run"]  # type: ignore[no-any-return]
 
 
-def loop(workload: Workload, both: bool, numba: Any) -> Function:
-    """One loop over the elements, or rows, compiled by numba, in parallel where there are threads. Raises
-    Unavailable."""
+def loop(workload: Workload, both: bool, numba: Any, mean: bool = False) -> Function:
+    """One loop over the elements, or rows, compiled by numba, in parallel where there are threads; mean: of the losses,
+    with its gradient. Raises Unavailable."""
     space: dict[str, Any] = {n: getattr(np, n) for n in NAMES}
     space |= {"empty": np.empty, "zeros": np.zeros, "prange": numba.prange}
     if workload.is_row:
-        run = _row_loop(workload, both, space)
+        run = _row_loop(workload, both, mean, space)
         return numba.njit(run, parallel=True, error_model="numpy")  # type: ignore[no-any-return]
     written, names = _written(workload), [a.name for a in workload.given]
     outputs = ["loss", "gradient"] if both else ["loss"]
     lines = [f"def run({', '.join(f'{n}_in' for n in names)}):",
-             *(f"    {o}_out = empty({names[0]}_in.size, {names[0]}_in.dtype)" for o in outputs),
+             *(f"    {o}_out = empty({names[0]}_in.size, {names[0]}_in.dtype)" for o in outputs[mean:]),
+             f"    whole, share = 0.0, {names[0]}_in.dtype.type(1 / {names[0]}_in.size)",
              f"    for i in prange({names[0]}_in.size):", *(f"        {n} = {n}_in[i]" for n in names),
              *(f"        {name} = {_scalar(text)}" for name, text in written.parts),
-             *(f"        {o}_out[i] = {_scalar(getattr(written, o))}" for o in outputs),
-             f"    return {', '.join(f'{o}_out' for o in outputs)}"]
+             *(f"        {o}_out[i] = {_scalar(getattr(written, o))}" for o in outputs if not mean),
+             *([f"        whole += {_scalar(written.loss)}"] if mean else []),
+             *([f"        gradient_out[i] = ({_scalar(written.gradient)}) * share"] if mean and both else []),
+             f"    return {', '.join([*(['whole * share'] if mean else []), *(f'{o}_out' for o in outputs[mean:])])}"]
     exec("\n".join(lines), space)
     return numba.njit(space["run"], parallel=True, error_model="numpy")  # type: ignore[no-any-return]
 

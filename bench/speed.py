@@ -42,6 +42,8 @@ PEERS = ("numpy", "torch", "jax", "numba", "numexpr", "scipy", "scikit-learn")
 NOTES = """Every table: one process, all contenders in an order shuffled each round, medians; a ratio is the median
 of the ratios within a round. Errors are the worst on points that seek trouble, targets hard, where the condition of
 the point does not excuse them; (wrong) counts values that are NaN or infinite and should not be, or the reverse.
+Every contender of a table does the same work, which its head names: a loss and a gradient of every example, both
+written; or their mean as one number and the gradient of that, where who computes every loss first pays for it.
 GB/s counts the bytes of inputs and outputs once each; `of memory` is the share of what the faster of plain C that
 copies and plain C that adds does with as many bytes, in the same rounds. `c` and those two write to arrays that are
 there; all others allocate their results, as their users do, which beyond some 32 MB costs a page fault for every 4 KiB.
@@ -60,6 +62,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="of tables of one thread; more threads always take the wall's")
     parser.add_argument("--forward", action="store_true", help="the loss alone")
+    parser.add_argument("--mean", action="store_true", help="the mean loss and its gradient, as in training")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--tier", choices=("fast", "accurate"), default="fast")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds for each loss and number of threads")
@@ -74,6 +77,7 @@ def measured(loss: str, threads: int, given: argparse.Namespace) -> dict[str, An
     clock = given.clock if threads == 1 else "wall"
     arguments = [loss, "--json", "--threads", str(threads), "--seconds", str(given.seconds), "--clock", clock,
                  "--dtype", given.dtype, "--tier", given.tier]
+    arguments += ["--mean"] * given.mean
     arguments += ["--forward"] * given.forward + ["--growth"] * (given.growth and not given.size)
     for size in given.size or (() if given.growth else SIZES):
         arguments += ["--size", size]
@@ -91,7 +95,7 @@ def measured(loss: str, threads: int, given: argparse.Namespace) -> dict[str, An
 
 def section(found: dict[str, Any]) -> str:
     """The tables of one loss and number of threads as text."""
-    setting = Setting(**{k: found["setting"][k] for k in ("entry", "dtype", "tier", "threads")})
+    setting = Setting(**{k: found["setting"][k] for k in ("entry", "dtype", "tier", "threads", "mean")})
     lines = [read(line) for line in found["lines"]]
     parts = []
     for size in dict.fromkeys(line.size for line in lines):

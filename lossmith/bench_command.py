@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
     for name in options.contender or ():
         if name not in known:
             raise UsageError(f"there is no contender '{name}': {did_you_mean(name, known)}")
-    setting = Setting("loss" if options.forward else "loss_gradient", options.dtype, options.tier, options.threads)
+    setting = Setting("loss" if options.forward else "loss_gradient", options.dtype, options.tier, options.threads,
+                      options.mean)
     lines: list[Line] = []
     for name in options.losses or workloads.USUAL:
         workload = workloads.load(name)
@@ -115,8 +116,10 @@ def _print(made: Sequence[Line], setting: Setting, clock: str) -> None:
 
 
 def heading(made: Sequence[Line], setting: Setting, clock: str) -> str:
-    """What one table is of."""
-    return (f"{made[0].loss}, {made[0].size}, {setting.entry.replace('_', ' + ')}, {setting.dtype}, "
+    """What one table is of, and what every contender of it writes."""
+    what = "mean loss (a number) + its gradient (an array)" if setting.mean else "loss (an array) + gradient (an array)"
+    what = what if setting.both else what.partition(" + ")[0]
+    return (f"{made[0].loss}, {made[0].size}, {what}, {setting.dtype}, "
             f"{setting.threads} thread{'s' * (setting.threads > 1)}, {clock} time")
 
 

@@ -152,6 +152,7 @@ def _add_bench(commands: Commands) -> None:
     add.add_argument("--contender", action="append", metavar="NAME",
                      help="np, pt, c, torch, torch.compile, jax, 'numpy by hand', ..; may be repeated; default: all")
     add.add_argument("--forward", action="store_true", help="the loss alone, without its gradient")
+    add.add_argument("--mean", action="store_true", help="the mean loss as one number and its gradient, as in training")
     add.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     add.add_argument("--tier", choices=("fast", "accurate"), default="fast", help="of lossmith's own; default: fast")
     add.add_argument("--threads", type=_positive, metavar="N", default=1, help="default: 1")

@@ -215,3 +215,21 @@ def test_the_command_prints_data_and_draws(command: Command, tmp_path: Path) -> 
 def test_a_wrong_request_is_one_line(command: Command, arguments: list[str], said: str) -> None:
     done = command("bench", *arguments)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ("sigmoid", "softmax", "poisson"))
+def test_a_mean_is_one_number_and_its_gradient(name: str) -> None:
+    """Every contender does the work that the table's head names, whatever computes it."""
+    workload = workloads.load(name)
+    arrays = workloads.drawn(workload, (12, 5) if workload.is_row else (60,), "float64")
+    by_hand = contenders.CONTENDERS["numpy by hand"](workload, arrays, Setting(dtype="float64"))
+    loss, gradient = contenders.values(by_hand())
+    for peer in ("np", "pt", "c", "np in C", "pt in C", "torch", "numpy by hand", "numba", "scipy", "numexpr", "jax"):
+        try:
+            call = contenders.CONTENDERS[peer](workload, arrays, Setting(dtype="float64", mean=True))
+        except Unavailable:
+            continue
+        found = contenders.values(call())
+        assert found[0].size == 1, peer
+        np.testing.assert_allclose(found[0].item(), loss.mean(), rtol=1e-9, err_msg=peer)
+        np.testing.assert_allclose(found[1], gradient / len(loss), rtol=1e-6, atol=1e-12, err_msg=peer)
