@@ -40,6 +40,11 @@ def working(precision: int) -> Iterator[None]:
 # --- plain balls ---------------------------------------------------------------------------------
 
 
+def _power(a: arb, b: arb) -> arb:
+    """a ** b; no number where a is none: arb takes anything to the power 0 for 1."""
+    return a**b if a.is_finite() else arb.nan()
+
+
 def _less(a: Ball, b: Ball) -> Truth:
     return True if a < b else False if a >= b else None
 
@@ -93,7 +98,7 @@ def _clip(a: Ball, low: Ball, high: Ball) -> Ball:
 
 PLAIN: Mapping[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
-    "pow": operator.pow, "max": arb.max, "min": arb.min, "abs": abs, "sign": arb.sgn, "sqrt": arb.sqrt,
+    "pow": _power, "max": arb.max, "min": arb.min, "abs": abs, "sign": arb.sgn, "sqrt": arb.sqrt,
     **{name: getattr(arb, name) for name in (
         "exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sin", "cos", "tan",
         "asin", "acos", "atan", "erf", "erfc", "digamma", "gamma", "atan2")},

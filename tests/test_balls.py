@@ -295,3 +295,21 @@ def test_labels_from_a_finite_set_that_are_0_keep_0_log_0():
 @pytest.mark.parametrize("x", [3.0, -1e5, 1e10, -2.9397799158153216e16])
 def test_a_logarithm_that_goes_to_infinity_beside_a_large_number_is_infinite(x):
     assert truth(pattern_term("log(exp(x) - exp(y))"), {"x": x, "y": x}, FORMATS["float32"]) == -math.inf
+
+
+def test_what_is_no_number_is_none_to_the_power_0() -> None:
+    """A singular part below an exponent that vanishes: its limit counts."""
+    term = pattern_term("exp(-(x**(x/y)/(x/y) - y))**(x/y)")
+    arguments = (Argument("x", "input", parse_domain("[-1,1]")), Argument("y", "input", parse_domain("(0,inf)")))
+    assert truth(term, {"x": 0.0, "y": 0.68}, arguments=arguments) == pytest.approx(math.exp(-1))
+
+
+def test_a_limit_depends_on_the_order_in_which_arguments_vanish() -> None:
+    arguments = tuple(Argument(n, "input", parse_domain("[-1,1]")) for n in "xz")
+    assert math.isnan(truth(pattern_term("-x/z/(x*z/expm1(x))"), {"x": 0.0, "z": 0.0}, arguments=arguments))
+
+
+def test_a_limit_beyond_the_format_on_its_way_is_the_limit() -> None:
+    arguments = tuple(Argument(n, "input", parse_domain("[0,inf)")) for n in "xy")
+    term = pattern_term("exp(x)/(x/y - 1)")
+    assert truth(term, {"x": 1e258, "y": 0.0}, arguments=arguments) == 0.0
