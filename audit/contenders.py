@@ -93,6 +93,8 @@ def _np_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) 
 
 
 def _pt_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
+    if not by_hand.in_catalogue("np", workload.unit.name):
+        raise Unavailable("the PyTorch face asks the catalogue's NumPy module for domains, which has no such loss")
     function = getattr(by_hand.faced("pt", workload.unit, setting.dtype, "fast"), workload.unit.name)
     return _differentiated(_reduced(function, setting), workload, arrays, setting)
 
@@ -212,7 +214,7 @@ def _jax(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> C
     if setting.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     each = by_hand.array_function(workload, jax.numpy)
-    function = (lambda *data: each(*data).mean()) if setting.mean else each
+    function: Callable[..., Any] = (lambda *data: each(*data).mean()) if setting.mean else each
 
     def both(*data: Any) -> Any:
         loss, back = jax.vjp(lambda first: function(first, *data[1:]), data[0])

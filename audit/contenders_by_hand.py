@@ -52,7 +52,8 @@ def module(target: str, unit: Unit) -> ModuleType:
 
 
 @cache
-def _in_catalogue(target: str, name: str) -> ModuleType | None:
+def in_catalogue(target: str, name: str) -> ModuleType | None:
+    """The generated module of a loss as users import it; None where the catalogue has none."""
     try:
         return importlib.import_module(f"lossmith.generated.{target}.{name}")
     except ModuleNotFoundError:
@@ -66,7 +67,7 @@ def faced(target: str, unit: Unit, dtype: str, tier: str) -> ModuleType:
 
     if faces.backend() == "pure":
         raise Unavailable("off: LOSSMITH_BACKEND=pure")
-    made = _in_catalogue(target, unit.name) or _printed(target, unit)
+    made = in_catalogue(target, unit.name) or _printed(target, unit)
     source = Path(made.__file__ or "").parents[1] / "c" / f"{unit.name}.c"
     try:
         if not source.exists():
