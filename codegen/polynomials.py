@@ -36,6 +36,8 @@ class Series:
     low: Fraction
     high: Fraction
     about: Fraction = Fraction(0)
+    spared: int = 0  # bits that may be missing in float32, since the series is a small part of what it is added to
+    rising: bool = False  # what it misses is multiplied by x: least at 0, where it may then be more
 
     @property
     def tail(self) -> Ball:
@@ -59,7 +61,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """Coefficients, lowest power first, exact in `format`; |polynomial - series| <= bound on the interval."""
+    """Coefficients, lowest power first, exact in `format`; |polynomial - series| <= bound on the interval, where the
+    series is `rising` |x (polynomial - series)|."""
 
     series: Series
     format: str
@@ -88,10 +91,11 @@ def _log_unit() -> list[Ball]:
         ctx.cap = held
 
 
-EXP = Series("exp", "(exp(r) - 1 - r) / r^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))), -REACH, REACH)
+EXP = Series("exp", "(exp(r) - 1 - r) / r^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))), -REACH, REACH,
+             spared=3)
 LOG = Series("log", "(log(1 + f) - f + f^2 / 2) / f^3", _powers(lambda n: Fraction((-1) ** n, n + 3)),
-             ROOT_HALF - 1 - Fraction(1, 2**20), 1 / ROOT_HALF - 1 + Fraction(1, 2**20))
-LOG_UNIT = Series("log_unit", "(log(1 + u) - u) / u^2", _log_unit, Fraction(0), Fraction(1), UNIT)
+             ROOT_HALF - 1 - Fraction(1, 2**20), 1 / ROOT_HALF - 1 + Fraction(1, 2**20), spared=2)
+LOG_UNIT = Series("log_unit", "(log(1 + u) - u) / u^2", _log_unit, Fraction(0), Fraction(1), UNIT, 5, True)
 LOG1PMX = Series("log1pmx", "(atanh(s) / s - 1) / z, z = s^2", _powers(lambda n: Fraction(1, 2 * n + 3)),
                  Fraction(0), Fraction(1, 9) + Fraction(1, 2**12))
 EXPM1MX = Series("expm1mx", "(exp(a) - 1 - a) / a^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))),
@@ -105,19 +109,39 @@ MISSING = {"float32": 25, "float64": 54}
 def polynomial(name: str, format_name: str) -> Polynomial:
     """The polynomial of that name for a format, with its proven bound. Raises KeyError."""
     series = {s.name: s for s in SERIES}[name]
-    table = Table(series.value, series.low, series.high, MISSING[format_name], unscaled=True)
+    table = Table(series.value, series.low, series.high, missing(series, format_name), unscaled=True)
     with working(BITS):
-        moved = _moved([_ball(c) for c in reversed(table.exact)], -_ball((series.low + series.high) / 2))
+        if series.rising:
+            moved = _through(series, len(table))
+        else:
+            moved = _moved([_ball(c) for c in reversed(table.exact)], -_ball((series.low + series.high) / 2))
         exact = [_fraction(c) for c in moved]
     rounded = tuple(round_fraction(c, FORMATS[format_name]) for c in exact)
     return Polynomial(series, format_name, rounded, bound(series, rounded))
 
 
+def missing(series: Series, format_name: str) -> int:
+    """The bits of the least value of a series that its polynomial has right."""
+    return MISSING[format_name] - (series.spared if format_name == "float32" else 0)
+
+
+def _through(series: Series, count: int) -> list[Ball]:
+    """The polynomial through `count` points that, with 0 before them, are the zeros of one of Chebyshev's: x times
+    what it misses is then as large everywhere."""
+    angles = [arb.pi() * (2 * j + 1) / (2 * count + 2) for j in range(count + 1)]
+    first, *others = [a.cos() for a in reversed(angles)]
+    points = [_ball(series.low) + _ball(series.high - series.low) * (t - first) / (1 - first) for t in others]
+    return list(arb_poly.interpolate(points, [series.value(x) for x in points]))
+
+
 def bound(series: Series, coefficients: tuple[float, ...]) -> float:
-    """A proven bound of |sum of c_n x^n - series| on the interval of the series, rounded up."""
+    """A proven bound of |sum of c_n x^n - series|, times |x| where the series is rising, on the interval of the
+    series, rounded up."""
     with working(BITS):
         given = _moved([_ball(Fraction(c)) for c in coefficients], _ball(series.about))
         difference = [c - s for c, s in zip([*given, *[arb(0)] * (TERMS - len(given))], series.balls, strict=True)]
+        if series.rising:
+            difference = list(arb_poly(difference) * arb_poly([_ball(series.about), 1]))
         half = _ball((series.high - series.low) / (2 * PIECES))
         worst = arb(0)
         for piece in range(PIECES):

@@ -12,7 +12,7 @@ import pytest
 from flint import arb, fmpq
 from lossmith.codegen import compiled
 from lossmith.codegen.kernel import Bundle, Capture, Elementwise, Family, Input, Let, Origin, Program, Row, Stage
-from lossmith.codegen.polynomials import MISSING, SERIES, bound, polynomial
+from lossmith.codegen.polynomials import MISSING, SERIES, bound, missing, polynomial
 from lossmith.codegen.targets import c
 from lossmith.derivations import balls
 from lossmith.derivations.approximation import working
@@ -67,21 +67,22 @@ def softmax() -> Bundle:
 def test_a_polynomial_stays_within_its_proven_bound(name: str, fmt: str) -> None:
     made = polynomial(name, fmt)
     first = abs(float(made.series.balls[0]))
-    assert made.bound < 4 * first * 2.0 ** -MISSING[fmt]
+    assert made.bound < 4 * first * 2.0 ** -missing(made.series, fmt)
     worst = 0.0
     with working(300):
         for k in range(101):
             x = made.series.low + (made.series.high - made.series.low) * Fraction(k, 100)
             value = sum(Fraction(a) * x**n for n, a in enumerate(made.coefficients))
             ball = made.series.value(arb(fmpq(x.numerator, x.denominator)))
-            worst = max(worst, float(abs(arb(fmpq(value.numerator, value.denominator)) - ball).upper()))
+            missed = float(abs(arb(fmpq(value.numerator, value.denominator)) - ball).upper())
+            worst = max(worst, missed * float(x) if made.series.rising else missed)
     assert worst <= made.bound  # true of every point, and not far from it
     assert worst > made.bound / 8
 
 
 def test_a_wrong_coefficient_widens_the_bound() -> None:
     made = polynomial("exp", "float32")
-    spoilt = (*made.coefficients[:2], made.coefficients[2] + 1e-6, *made.coefficients[3:])
+    spoilt = (*made.coefficients[:2], made.coefficients[2] + 1e-5, *made.coefficients[3:])
     assert bound(made.series, spoilt) > 10 * made.bound
 
 

@@ -22,6 +22,7 @@ from lossmith.codegen.targets.c_printing import (
     operations,
     powers_in,
     printed,
+    sums,
     units,
 )
 from lossmith.codegen.targets.c_rows import RowWriter
@@ -30,6 +31,7 @@ from lossmith.derivations.terms import Term
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 BLOCK = 8192  # elements that a thread takes at a time
+LINE, AHEAD = 64, 2048  # bytes of a cache line; how far ahead of what is computed memory is asked for
 LEAST_WORK = 32768  # elements that are worth a thread of their own
 
 
@@ -144,8 +146,10 @@ def _body(entry: Entry, kernel: Elementwise, arithmetic: Arithmetic, arrays: Seq
     takes += [f"{kind}* out{n}" for n in range(len(entry.outputs))]
     unused = [f"(void){identifier(i.name)};" for i in (*arrays, *parameters) if i.name not in used]
     known = units(program.lets, program.outputs.values())
-    lets = [f"const {kind} {identifier(let.name)} = {printed(let.term, arithmetic, known)};" for let in program.lets]
-    results = [f"*out{n} = {printed(program.outputs[key], arithmetic, known)};"
+    given = sums([i.name for i in (*arrays, *parameters)], program.lets) if arithmetic is FLOAT else frozenset()
+    lets = [f"const {kind} {identifier(let.name)} = {printed(let.term, arithmetic, known, given)};"
+            for let in program.lets]
+    results = [f"*out{n} = {printed(program.outputs[key], arithmetic, known, given)};"
                for n, (key, _) in enumerate(entry.outputs)]
     return {"name": f"element_{entry.name}{arithmetic.suffix}", "takes": ", ".join(takes),
             "statements": [*unused, *lets, *results]}
@@ -163,6 +167,9 @@ def _launcher(bundle: Bundle, entry: Entry, precision: Precision, arrays: Sequen
     given += [made.format(f"par{n}") for n in range(len(parameters))]
     results = [f"result{n}" for n in range(len(outputs))]
     names = [identifier(a.name) for a in arrays], [identifier(p.name) for p in parameters]
+    size = c_drivers.SIZES[storage]
+    soon = [f"SOON({name}{n} + first + {AHEAD // size}, {written});"
+            for name, count, written in (("in", len(arrays), 0), ("out", len(outputs), 1)) for n in range(count)]
     return {
         "bit": precision.bit, "loop": f"loop_{entry.name}_{precision.suffix}",
         "loop_takes": ", ".join([*(f"const {storage}* in{n}" for n in range(len(arrays))),
@@ -171,6 +178,7 @@ def _launcher(bundle: Bundle, entry: Entry, precision: Precision, arrays: Sequen
         "inside": [f"{arithmetic.type} {', '.join(results)};",
                    f"element_{entry.name}{arithmetic.suffix}({', '.join([*given, *('&' + r for r in results)])});",
                    *(f"out{n}[i] = to_{precision.suffix}({r});" for n, r in enumerate(results))],
+        "soon": [] if arithmetic is PAIR else soon, "line": LINE // size,
         "prototype": _prototype(bundle, entry, precision, takes),
         "whole": ", ".join([*names[0], *names[1], *outputs]),
         "piece": ", ".join([*(f"{a} + first" for a in names[0]), *names[1], *(f"{o} + first" for o in outputs)]),

@@ -56,7 +56,7 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
     return {
         "F": a.type, "s": a.suffix, "U": unsigned, "M": bits, "lit": lit,
         "magic": lit(Fraction(3, 2) * 2**bits), "one_bits": word(one), "lifted_one_bits": word((bias + 64) << bits),
-        "abs_mask": word(0x7FFFFFFF if a is FLOAT else 2**63 - 1),
+        "abs_mask": word(0x7FFFFFFF if a is FLOAT else 2**63 - 1), "sign_bit": word(2**31 if a is FLOAT else 2**63),
         "root_half_bits": word(_word(ROOT_HALF, bits, bias)), "mantissa_mask": word(2**bits - 1),
         "count_bits": word((bias + bits) << bits), "count_offset": lit(2**bits + bias),
         "log2_e": lit(1 / LN2), "ln2_high": lit(high), "ln2_low": lit(LN2 - high),
@@ -75,12 +75,9 @@ def _word(value: Fraction, bits: int, bias: int) -> int:
 
 
 def _evaluated(a: Arithmetic, made: Polynomial, x: str) -> str:
-    """The statements that evaluate a polynomial, highest power first; in double, where it is long, its even and its
-    odd powers, which do not wait for each other."""
+    """The statements that evaluate a polynomial, highest power first: its even and its odd powers, which do not wait
+    for each other."""
     texts = [literal(Fraction(c), a) for c in made.coefficients]
-    if a is FLOAT:
-        steps = (f"    value = fused{a.suffix}(value, {x}, {c});" for c in texts[-2::-1])
-        return "\n".join([f"    {a.type} value = {texts[-1]};", *steps, "    return value;"]) + "\n"
     lines = [f"    const {a.type} square = {x} * {x};"]
     for name, half in (("even", texts[::2]), ("odd", texts[1::2])):
         lines += [f"    {a.type} {name} = {half[-1]};",

@@ -83,6 +83,7 @@ class CPrinter(Printer):
         super().__init__("c", _table(arithmetic.suffix))
         self.arithmetic = arithmetic
         self.units: frozenset[Term] = frozenset()  # what is known to lie between 0 and 1
+        self.sums: frozenset[Term] = frozenset()  # names of sums of what is given
 
     def text(self, term: Term, leaf: Callable[[Term], str], outer: int = 0) -> str:
         if term.op in WITHOUT:
@@ -98,7 +99,34 @@ class CPrinter(Printer):
             return f"exp_down{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
         if term.op == "log1p" and term.args[0] in self.units:
             return f"log1p_unit{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
-        return super().text(term, leaf, outer)
+        return self._shorter(term, leaf) or super().text(term, leaf, outer)
+
+    def _shorter(self, term: Term, leaf: Callable[[Term], str]) -> str:
+        """What takes fewer instructions, for the same value or one nearer to the truth; empty where there is none."""
+        s, args = self.arithmetic.suffix, term.args
+        if self.arithmetic is PAIR:
+            return ""
+        if term.op == "neg" and args[0].op == "abs":
+            return f"minus_abs{s}({self.text(args[0].args[0], leaf)})"
+        if term.op in ("max", "min") and is_const(args[1]):
+            return f"{'at_least' if term.op == 'max' else 'at_most'}{s}({', '.join(self.text(a, leaf) for a in args)})"
+        if term.op in ("add", "sub") and self.sums:
+            return self._fused(term, leaf)
+        return ""
+
+    def _fused(self, term: Term, leaf: Callable[[Term], str]) -> str:
+        """A product added to a sum of what is given, rounded once. Not to what holds a product itself: where two
+        cancel, each must have been rounded."""
+        left, right = term.args
+        signs = ("", "-" if term.op == "sub" else "")
+        for (sign, product), (opposite, rest) in (((signs[1], right), (signs[0], left)),
+                                                  ((signs[0], left), (signs[1], right))):
+            if product.op == "mul" and is_sum(rest, self.sums):
+                factors = [f"{sign}{self.text(product.args[0], leaf, 8 if sign else 0)}",
+                           self.text(product.args[1], leaf)]
+                more = f"{opposite}{self.text(rest, leaf, 8 if opposite else 0)}"
+                return f"fused{self.arithmetic.suffix}({', '.join((*factors, more))})"
+        return ""
 
     def _wide(self, term: Term, leaf: Callable[[Term], str]) -> str:
         """A formula in twice the digits: of float in double, else in pairs."""
@@ -110,6 +138,22 @@ class CPrinter(Printer):
         if self.arithmetic is DOUBLE:
             return f"{PRINTERS[PAIR].text(whole, _wide_leaf(PAIR, [f'pair_of({a})' for a in args]))}.hi"
         return PRINTERS[PAIR].text(whole, _wide_leaf(PAIR, args))
+
+
+def is_sum(term: Term, known: Container[Term]) -> bool:
+    """Whether a term is made of names that are `known` and constants by sums, differences and choices of a sign."""
+    if term.op in ("add", "sub", "neg", "abs", "max", "min"):
+        return all(is_sum(a, known) for a in term.args)
+    return is_const(term) or term in known
+
+
+def sums(names: Iterable[str], lets: Iterable[Let]) -> frozenset[Term]:
+    """What is given, by name, and the temporaries that are sums of it."""
+    found = set(map(var, names))
+    for let in lets:
+        if is_sum(let.term, found):
+            found.add(var(let.name))
+    return frozenset(found)
 
 
 def not_positive(term: Term, not_negative: Container[Term] = ()) -> bool:
@@ -243,10 +287,11 @@ def leaf_printer(arithmetic: Arithmetic) -> Callable[[Term], str]:
     return leaf
 
 
-def printed(term: Term, arithmetic: Arithmetic, known: frozenset[Term] = frozenset()) -> str:
-    """A term as text; `known`: terms between 0 and 1."""
-    printer = PRINTERS[arithmetic] if not known else CPrinter(arithmetic)
-    printer.units = known or printer.units
+def printed(term: Term, arithmetic: Arithmetic, known: frozenset[Term] = frozenset(),
+            given: frozenset[Term] = frozenset()) -> str:
+    """A term as text; `known`: terms between 0 and 1; `given`: names of sums, to which products may be fused."""
+    printer = PRINTERS[arithmetic] if not known and not given else CPrinter(arithmetic)
+    printer.units, printer.sums = known or printer.units, given or printer.sums
     return printer.text(term, leaf_printer(arithmetic))
 
 
