@@ -17,7 +17,19 @@ from lossmith.derivations.match import build
 from lossmith.derivations.moves import Move
 from lossmith.derivations.partial import CalculusProblem, partial
 from lossmith.derivations.polynomial import collect
-from lossmith.derivations.terms import AT_ZERO, ONE, ZERO, Term, is_const, leaves, name_of, number, replace, walk
+from lossmith.derivations.terms import (
+    AT_ZERO,
+    COMPARISONS,
+    ONE,
+    ZERO,
+    Term,
+    is_const,
+    leaves,
+    name_of,
+    number,
+    replace,
+    walk,
+)
 
 ORDERS = 4  # how often both sides are differentiated
 LARGEST = 120  # nodes of a limit
@@ -80,7 +92,7 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
             if below is not ZERO:
                 found = collect(build("div", above, below))
                 return found if found.size <= LARGEST and not _infinite(found) else None
-            if above is not ZERO:
+            if above is not ZERO or any(_kinked(t, place) for t in (top, bottom)):
                 return None
             top, bottom = (tidied(partial(t, place.variable)) for t in (top, bottom))
             if max(top.size, bottom.size) > 8 * LARGEST:
@@ -88,6 +100,17 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
     except (CalculusProblem, ZeroDivisionError, ValueError, OverflowError):
         return None
     return None
+
+
+def _kinked(term: Term, place: Place) -> bool:
+    """Whether a part of it has no derivative at a place: its slope there says nothing of the limit."""
+    for t in walk(term):
+        edges = t.args[:1] if t.op in ("abs", "sign") else ()
+        if t.op in COMPARISONS or t.op in ("max", "min"):
+            edges = (build("sub", *t.args),)
+        if any(substituted(e, place) is ZERO for e in edges):
+            return True
+    return False
 
 
 def _infinite(found: Term) -> bool:
