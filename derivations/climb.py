@@ -59,11 +59,14 @@ def disputed(term: Term, other: Term, known: Judge, given: Sequence[Term]) -> Ju
             if _length(columns):
                 one, two = (np.broadcast_to(Evaluator(columns, fmt)(t), (_length(columns),)) for t in (term, other))
                 doubt = np.where(np.isnan(one) != np.isnan(two), np.inf, np.nan_to_num(apart(one, two, fmt)))
-                # Near roots many part by much: what has no value at all is asked for by itself.
+                # Near roots many part by much: what has no value at all is asked for by itself, on either side.
                 lost = np.nonzero(~np.isfinite(one) & np.isfinite(two))[0]
                 rows = np.nonzero(doubt > AT_ODDS)[0]
-                rows = np.union1d(_spread(rows[np.argsort(-doubt[rows], kind="stable")], ASKED), _spread(lost, ASKED))
-                part = known.at({n: c[np.sort(rows)] for n, c in columns.items()}, fmt) if len(rows) else None
+                rows = rows[np.argsort(-doubt[rows], kind="stable")]
+                far = np.isinf(doubt[rows])
+                asked = [_spread(some, ASKED) for some in (rows[far], rows[~far], lost)]
+                rows = np.unique(np.concatenate(asked))
+                part = known.at({n: c[rows] for n, c in columns.items()}, fmt) if len(rows) else None
                 found = found.joined(part) if part is not None and part.count else found
     return found
 

@@ -1,7 +1,8 @@
-"""The definition where a chosen form has no finite value: the last step, taken only where points ask for it.
+"""The definition beside a chosen form: the last step, taken only where points ask for it.
 
 A form that is right wherever the definition fails may overflow or divide 0 by 0 at points where the
 definition is right. Where that was seen, the form holds the definition too, and the machine picks.
+A form that is better only where the definition has no value stands in for it there alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ def with_fallback(answer: Answer, root: Answer, tried: Sequence[Judge]) -> Answe
     if after >= before:
         return answer
     return dataclasses.replace(answer, moves=(*answer.moves, Move.otherwise(answer.term, made)), term=made)
+
+
+def standing_in(answer: Answer, root: Answer) -> Answer:
+    """`root`, and where it is not finite `answer`: it takes nothing from what the definition has right."""
+    made = _either(root.term, answer.term)
+    return dataclasses.replace(answer, moves=(*answer.moves, Move.standing_in(answer.term, made)), term=made)
 
 
 def _either(form: Term, other: Term) -> Term:

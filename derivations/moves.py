@@ -70,6 +70,12 @@ class Move:
         return Move(OTHERWISE, words, latex, before, after, before, after)
 
     @staticmethod
+    def standing_in(before: Term, after: Term) -> Move:
+        words = "the definition, and this form where that has no finite value"
+        latex = r"\text{the definition, and this where that has no finite value}"
+        return Move(OTHERWISE, words, latex, before, after, before, after)
+
+    @staticmethod
     def guard(before: Term, after: Term) -> Move:
         words = "0 times infinity, and 0 over 0 of unrelated parts, are 0: the limit of the definition"
         latex = r"0 \cdot \infty = 0 \text{, the limit of the definition}"

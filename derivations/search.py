@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from lossmith.derivations import balls, points, prove, relations
 from lossmith.derivations import seeds as seeds_of
 from lossmith.derivations.answers import Answer, choose, finished
@@ -21,14 +20,14 @@ from lossmith.derivations.depth import deep
 from lossmith.derivations.derivation import Measurement, Order, StableForm, Step
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.expanding import beside_roots
-from lossmith.derivations.fallback import with_fallback
 from lossmith.derivations.loss import Argument
-from lossmith.derivations.machine import cost, expansion
+from lossmith.derivations.machine import expansion
 from lossmith.derivations.measure import Judge, judges, satisfying
 from lossmith.derivations.moves import Move, from_rewrite
 from lossmith.derivations.terms import Term, leaves, make_room, name_of
 from lossmith.derivations.ulp import FORMATS, Doubles
 from lossmith.derivations.verdicts import STABLE, judged
+from lossmith.derivations.weighing import RUINED, faults, kept, loss, worse
 
 POINTS, FRESH = 360, 700  # points that the search sees, and fresh ones that the answer must hold on
 SHARE = 0.72  # of so many points each format gets, where there are several
@@ -41,13 +40,6 @@ CORNERED = 3  # arguments that have corners at infinity
 CORNERS = 16  # corners of the domains at which it is asked whether a formula has a value
 SEARCHING = 0.7  # of the time; the rest is for finishing and for evidence
 WORK = 40_000  # nodes of measured forms
-RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has right
-STEPS = (-5, -2, -1, 1, 2, 5)  # numbers beside one at which the definition is right by luck
-CHEAPER = 0.9  # of the cost: worth a step
-LUCK = 2.0  # bits that are lost by luck
-FEWER, CLEARLY = 0.8, 2.0  # of the bits that are lost; times better beyond what is excused
-WORSE = 1.5  # times the worst error that luck does not explain
-BESIDE = 24  # points in each format at which harm is weighed against conditioning
 SUSPECTS = 60  # points off by more than the target of which it is asked whether they are excused; twice as many at most
 UNEXCUSED = 24  # forms that need no excuse, of which the first that holds on fresh points is taken
 REFUSED = "another form was refused by a check"
@@ -97,7 +89,7 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
         answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
         found.insert(0, answer)
-    answer = _kept(found, root, (fresh, other, edges, _cornered(edges, given)), target)
+    answer = kept(found, root, (fresh, other, edges, _cornered(edges, given)), target)
     answer = _defined(answer, (sight, fresh, edges))
     try:
         return _report(answer, root, arguments, order, fresh, target, given)
@@ -179,15 +171,15 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
         seen.append(answer)
 
     def better(one: Answer, other: Answer) -> Answer:
-        if _faults(other, edges, search.target) > _faults(one, edges, search.target):
+        if faults(other, edges, search.target) > faults(one, edges, search.target):
             return one
-        return min(one, other, key=lambda a: _loss(a, fresh))
+        return min(one, other, key=lambda a: loss(a, fresh))
 
     if float(fresh.ulps(answer.term).max(initial=0.0)) > search.target and search.double():
         other, fresh = _among(search, fresh, edges, given)
         answer = better(answer, other)
     holding = _holding(search, answer, fresh)
-    if _faults(holding, edges, search.target) <= _faults(answer, edges, search.target):
+    if faults(holding, edges, search.target) <= faults(answer, edges, search.target):
         answer = holding
     if float(fresh.ulps(answer.term).max(initial=0.0)) > STABLE and (plain := _without_excuse(search, fresh)):
         answer = better(answer, plain)
@@ -195,11 +187,6 @@ def _searched(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term])
     if _failures(answer, fresh, search.target):
         answer = min([answer, *seen], key=lambda a: (_ruined(a, drawn), a is not answer))
     return beside_roots(answer, fresh), fresh
-
-
-def _faults(answer: Answer, edges: Judge, target: float) -> int:
-    """At how many of the points at infinity an answer is wrong."""
-    return int((edges.ulps(answer.term) > 64 * target).sum()) if edges.count else 0
 
 
 def _ruined(answer: Answer, drawn: Judge) -> int:
@@ -246,15 +233,9 @@ def _among(search: Search, fresh: Judge, edges: Judge, given: Sequence[Term]) ->
 
 def _harmed(answer: Answer, root: Answer, other: Judge, search: Search) -> list[int]:
     """Points at which the answer does harm, the worst first, while there is time to search on with them."""
-    if search.budget.late() or not _worse(answer, root, other, search.target):
+    if search.budget.late() or not worse(answer, root, other, search.target):
         return []
     return _failures(answer, other, search.target)
-
-
-def _loss(answer: Answer, fresh: Judge) -> float:
-    """What an answer loses over all points, in bits, the worst of them counting most."""
-    lost = np.log2(1 + np.minimum(np.nan_to_num(fresh.ulps(answer.term), nan=np.inf), 2.0**70))
-    return float(lost.mean() + lost.max())
 
 
 def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:
@@ -312,79 +293,6 @@ def _corners(arguments: Sequence[Argument], infinite: bool = False) -> dict[str,
         found.append(np.array(sorted(v for v in ends if (infinite or np.isfinite(v)) and a.domain.holds(v)) or [1.0]))
     grids = np.meshgrid(*found, indexing="ij")
     return {a.name: np.asarray(g, dtype=np.float64).reshape(-1) for a, g in zip(arguments, grids, strict=True)}
-
-
-def _worse(answer: Answer, root: Answer, fresh: Judge, target: float) -> bool:
-    """Whether the answer loses what the definition has: in some format it is off by far more at its worst, and by
-    more than conditioning excuses, or it fails outright at a point where the definition is good."""
-    if not fresh.count:
-        return False
-    after, before = fresh.ulps(answer.term), fresh.ulps(root.term)
-    lost = np.nonzero((after > RUINED) & (before <= target))[0]
-    for k in range(len(fresh.fmts)):
-        rows = np.nonzero(fresh.kind == k)[0]
-        worst = int(rows[np.argmax(after[rows])]) if len(rows) else -1
-        # What inputs half a unit away explain is luck: near a root the one form or the other has it.
-        if len(rows) and after[worst] > max(WORSE * before[rows].max(), STABLE, fresh.excused(worst)):
-            return True
-        harm = _unexcused(fresh, rows, after, before)
-        if harm > STABLE and harm > WORSE * _unexcused(fresh, rows, before, after):
-            return True
-    worst_first = lost[np.argsort(-after[lost], kind="stable")][:BESIDE].tolist()
-    return any(float(after[i]) > STABLE * fresh.excused(i) and not _by_luck(root, fresh, i) for i in worst_first)
-
-
-def _by_luck(root: Answer, fresh: Judge, i: int) -> bool:
-    """Whether the definition is right at a point but ruined right beside it."""
-    here, fmt = fresh.point(i), fresh.fmt(i)
-    beside = [{**here, n: points.step(v, s, fmt)} for n, v in here.items() for s in STEPS]
-    near = fresh.at({n: np.array([p[n] for p in beside]) for n in here}, fmt)
-    return bool(near.count and float(near.ulps(root.term).max()) > RUINED / STABLE)
-
-
-def _kept(found: Sequence[Answer], root: Answer, tried: tuple[Judge, Judge, Judge, Judge], target: float) -> Answer:
-    """Of the answers that do no harm and are worth their steps the first, unless the second is clearly better, with
-    the definition beside it where that saves values; the definition where there is none."""
-    fresh, other, edges, _ = tried
-    both = fresh.joined(other)
-    good = [a for a in (with_fallback(f, root, tried) for f in found if f is not root)
-            if not _worse(a, root, fresh, target) and not _worse(a, root, other, target)
-            and _gained(a, root, both, edges, target)]
-    if len(good) == 2 and _loss(good[1], both) + LUCK < _loss(good[0], both):
-        return good[1]
-    return good[0] if good else root
-
-
-def _gained(answer: Answer, root: Answer, tried: Judge, edges: Judge, target: float) -> bool:
-    """Whether the answer is better than the definition by more than luck: it costs less, keeps bits over all points
-    that were tried, or far more beyond what conditioning excuses."""
-    after, before = tried.ulps(answer.term), tried.ulps(root.term)
-    if not tried.count or _faults(answer, edges, target) < _faults(root, edges, target):
-        return True
-    if (after.max() <= STABLE and after.max() < before.max()) or cost(answer.term) < CHEAPER * cost(root.term):
-        return True
-    bits = [float(np.log2(np.clip(errors / STABLE, 1.0, 2.0**70)).sum()) for errors in (after, before)]
-    left = [_beyond_excuse(tried, errors) for errors in (after, before)]
-    if bits[0] <= bits[1] * FEWER:
-        return True
-    return left[1] > STABLE and left[0] * CLEARLY <= left[1]
-
-
-def _beyond_excuse(tried: Judge, errors: Doubles) -> float:
-    """The worst error beyond what conditioning excuses, of the points with the worst errors."""
-    worst = np.argsort(-errors, kind="stable")[:BESIDE].tolist()
-    return max((float(errors[i] / tried.excused(i)) for i in worst), default=0.0)
-
-
-def _unexcused(fresh: Judge, rows: npt.NDArray[np.int64], one: Doubles, other: Doubles) -> float:
-    """The worst error of one form beyond what conditioning excuses, of the points where it is worst beside another."""
-    with np.errstate(invalid="ignore"):
-        ratio = np.nan_to_num(one[rows] / np.maximum(other[rows], 1.0), nan=1.0)
-    order = rows[np.argsort(-ratio, kind="stable")]
-    # The worst may all be near one root, which excuses them.
-    spread = order[BESIDE:][:: max(1, (len(order) - BESIDE) // BESIDE)]
-    poor = np.concatenate([order[:BESIDE], spread])
-    return max((float(one[i] / fresh.excused(i)) for i in poor.tolist() if one[i] > STABLE), default=0.0)
 
 
 def _as_given(definition: Term, arguments: tuple[Argument, ...], order: Order, sight: Judge,
