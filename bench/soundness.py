@@ -8,7 +8,8 @@
 
 Each formula runs in a process of its own, killed after the hard bound. A form differs where the
 balls of both do not overlap at a fresh point (a series: by more than its remainder bound allows);
-it does harm where its worst error on fresh points, in either format, exceeds what went in.
+it does harm where its worst error on fresh points, in either format, exceeds what went in. The worst of
+few points is luck where errors are without bound: what looks like harm is measured on more of them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ RECORDS = Path(__file__).resolve().parent / "records"
 WORK_BOUND, HARD_BOUND = 10.0, 60.0  # seconds of processor time that few formulas take; when one is stopped
 GRACE = 15.0  # checking takes time too
 CHECKED, MEASURED = 70, 500  # fresh points for balls, and for errors in each format
+CONFIRMING = 6000  # more of them, where the errors of the first look like harm
 REACHED = 16.0  # ulp between a limit and what the form computes there
 LOST = 2.0**20  # ulp: nothing is left
 SMALL_ERROR, HARM = 4.0, 1.5  # ulp; how many times worse counts
@@ -272,36 +274,77 @@ def _fresh(made: Case, form: Term) -> list[dict[str, float]]:
 
 
 def _measure(made: Case, form: Term, name: str, out: Outcome) -> None:
+    errors = _errors_on(made, form, name, MEASURED, 1009)
+    if errors is None:
+        return
+    out.before[name], out.after[name] = (round(float(e.max()), 2) for e in (errors.before, errors.after))
+    if _harm(made, errors) and (more := _errors_on(made, form, name, CONFIRMING, 2003)) is not None:
+        out.worse = out.worse or _harm(made, errors.joined(more))
+    out.spoiled = out.spoiled or _spoiled(made, errors)
+
+
+@dataclass
+class Errors:
+    """The errors of the definition and of a form on fresh points of one format."""
+
+    fmt: Format
+    columns: dict[str, Any]
+    truth: Any
+    before: Any
+    after: Any
+
+    def joined(self, more: Errors) -> Errors:
+        columns = {n: np.concatenate([c, more.columns[n]]) for n, c in self.columns.items()}
+        both = ((a, b) for a, b in ((self.truth, more.truth), (self.before, more.before), (self.after, more.after)))
+        return Errors(self.fmt, columns, *(np.concatenate(pair) for pair in both))
+
+    def point(self, i: int) -> dict[str, float]:
+        return {n: float(c[i]) for n, c in self.columns.items()}
+
+    def capped(self) -> tuple[Any, Any]:
+        """At 2**precision ulp no digit is left: more is no worse."""
+        return np.minimum(self.before, 2.0**self.fmt.precision), np.minimum(self.after, 2.0**self.fmt.precision)
+
+    def where(self, i: int) -> str:
+        at = ", ".join(f"{n} = {v!r}" for n, v in self.point(i).items())
+        before, after = self.capped()
+        return f"{self.fmt.name} at {at}: {before[i]:.3g} became {after[i]:.3g} ulp"
+
+
+def _errors_on(made: Case, form: Term, name: str, count: int, seed: int) -> Errors | None:
     fmt = FORMATS[name]
-    columns = points.scalar_points(made.arguments, MEASURED, 1009, fmt, given=made.given)
+    columns = points.scalar_points(made.arguments, count, seed, fmt, given=made.given)
     truth = balls.truth_many(made.term, columns, fmt, made.arguments)
     keep = np.isfinite(truth)
     if not keep.any():
-        return
+        return None
     columns, truth = {n: c[keep] for n, c in columns.items()}, truth[keep]
     run = evaluate.Evaluator(columns, fmt)
     with np.errstate(all="ignore"):
-        errors = [apart(np.broadcast_to(np.asarray(run(t), dtype=np.float64), truth.shape), truth, fmt)
-                  for t in (machine(made.term), form)]
-    # At 2**precision ulp no digit is left: more is no worse.
-    before, after = (np.minimum(e, 2.0**fmt.precision) for e in errors)
-    out.before[name], out.after[name] = (round(float(e.max()), 2) for e in errors)
+        before, after = (apart(np.broadcast_to(np.asarray(run(t), dtype=np.float64), truth.shape), truth, fmt)
+                         for t in (machine(made.term), form))
+    return Errors(fmt, columns, truth, before, after)
 
-    def where(i: int) -> str:
-        at = ", ".join(f"{n} = {float(c[i])!r}" for n, c in columns.items())
-        return f"{name} at {at}: {before[i]:.3g} became {after[i]:.3g} ulp"
 
+def _harm(made: Case, errors: Errors) -> str:
+    """Where the form is off by more than the definition is anywhere; empty where it is nowhere."""
+    before, after = errors.capped()
     harmed = np.nonzero(after > max(SMALL_ERROR, HARM * before.max()))[0]
     for i in harmed[np.argsort(-after[harmed], kind="stable")][:40].tolist():
         # Where a value moves by more when its inputs do, the error of any form is a matter of luck.
-        if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt):
-            out.worse = out.worse or where(i)
+        if after[i] > SMALL_ERROR * _condition(made, errors.point(i), errors.truth[i], errors.fmt):
+            return errors.where(i)
+    return ""
+
+
+def _spoiled(made: Case, errors: Errors) -> str:
+    """Points of which the definition is right and the form has lost everything."""
+    before, after = errors.capped()
     lost = np.nonzero((before <= SMALL_ERROR) & (after > LOST))[0]
     lost = [i for i in lost[np.argsort(-after[lost], kind="stable")][:40].tolist()
-            if after[i] > SMALL_ERROR * _condition(made, {n: float(c[i]) for n, c in columns.items()}, truth[i], fmt)
-            and not _by_luck(made, {n: float(c[i]) for n, c in columns.items()}, fmt)]
-    if lost:
-        out.spoiled = out.spoiled or f"{len(lost)} points, {where(lost[0])}"
+            if after[i] > SMALL_ERROR * _condition(made, errors.point(i), errors.truth[i], errors.fmt)
+            and not _by_luck(made, errors.point(i), errors.fmt)]
+    return f"{len(lost)} points, {errors.where(lost[0])}" if lost else ""
 
 
 def _by_luck(made: Case, env: dict[str, float], fmt: Format) -> bool:
