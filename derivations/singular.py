@@ -89,6 +89,8 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
     try:
         for _ in range(ORDERS):
             below, above = (substituted(t, place) for t in (bottom, top))
+            if _infinite(below) or _infinite(above):  # both may be, and their zeros must not cancel
+                return None
             if below is not ZERO:
                 found = collect(build("div", above, below))
                 return found if found.size <= LARGEST and not _infinite(found) else None
