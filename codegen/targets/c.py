@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
+from lossmith.codegen.careful import carefully
+from lossmith.codegen.kernel import Bundle, Elementwise, Input, Kernel, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets import c_drivers, c_math
 from lossmith.codegen.targets.c_choices import called_once
@@ -122,24 +123,26 @@ def _prototype(bundle: Bundle, entry: Entry, precision: Precision, takes: Sequen
 def _elementwise(bundle: Bundle) -> dict[str, Any]:
     arrays = [i for i in bundle.kernel.inputs if i.kind != "parameter"]
     parameters = [i for i in bundle.kernel.inputs if i.kind == "parameter"]
-    views = []
+    whole = {a: bundle.kernel if a is PAIR else carefully(bundle.kernel, a.format) for a in (FLOAT, DOUBLE, PAIR)}
+    views, more = [], list[Term]()
     for entry in entries_of(bundle):
-        kernel = _restricted(bundle.kernel, entry)
-        assert isinstance(kernel, Elementwise)
+        kernels = {a: _restricted(kernel, entry) for a, kernel in whole.items()}
+        more += [t for kernel in kernels.values() for t in _all_terms(kernel)]
         views.append({
             "summary": " and ".join(name for _, name in entry.outputs) + ".",
-            "bodies": [_body(entry, kernel, a, arrays, parameters) for a in (FLOAT, DOUBLE, PAIR)],
+            "bodies": [_body(entry, kernel, a, arrays, parameters) for a, kernel in kernels.items()],
             "launchers": [_launcher(bundle, entry, p, arrays, parameters) for p in PRECISIONS],
         })
     shapes = [Array(identifier(i.name), "(count)", _meaning(i)) for i in arrays]
     shapes += [Array(identifier(i.name), "number", _meaning(i)) for i in parameters]
     shapes += [Array(name, "(count)", "") for name in ("loss", "gradient", "hessian")]
-    return {**_common(bundle, shapes, views), "block": BLOCK}
+    return {**_common(bundle, shapes, views, more), "block": BLOCK}
 
 
-def _body(entry: Entry, kernel: Elementwise, arithmetic: Arithmetic, arrays: Sequence[Input],
+def _body(entry: Entry, kernel: Kernel, arithmetic: Arithmetic, arrays: Sequence[Input],
           parameters: Sequence[Input]) -> dict[str, Any]:
     """The function that computes an entry's outputs for one element."""
+    assert isinstance(kernel, Elementwise)
     program, kind = called_once(kernel.program), arithmetic.type
     used = program.names()
     takes = [f"const {kind} {identifier(i.name)}" for i in (*arrays, *parameters)]
