@@ -144,17 +144,19 @@ def _double_root(fmt: Format) -> float:
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
-    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture; two ways if long.
+    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture. If long, fewer: the
+    class alone is the largest, whose softmax the others all feel.
 
     All classes alike is one way among others: a loss of differences does not feel it.
     """
     rng = np.random.default_rng(0)
     width = max(np.size(point[n]) for n in names)
     classes = np.arange(width)
-    alone, alike = (classes == 0).astype(int), np.ones(width, dtype=int)  # in equal numbers the other ways cancel
+    first = 0 if width <= LONG else int(np.argmax(point[next(n for n in names if np.ndim(point[n]))]))
+    alone, alike = (classes == first).astype(int), np.ones(width, dtype=int)  # in equal numbers the other ways cancel
     ways = [1 - 2 * (classes % 2), alone, alike, 1 - 2 * (classes // 2 % 2), rng.choice([-1, 1], width)]
     out: list[Moves] = []
-    for way in ways if width <= LONG else (ways[0], alike):  # a mean feels what all do alike
+    for way in ways if width <= LONG else ways[:3]:  # a mean feels what all do alike
         out.append({n: way * (-1) ** m if np.ndim(point[n]) else int(way[0]) for m, n in enumerate(names)})
     return out
 
@@ -195,7 +197,8 @@ def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain]
     """
     here = _floats(balls.truth(term, point))
     unit = ulp_of(np.where(np.isfinite(here), here, 1.0), fmt)
-    powers = range(0, fmt.precision + 1, 2 if len(here) <= LONG else 8)
+    far = fmt.precision // 2 * 2  # as far in long rows, in longer steps
+    powers = [0, *reversed(range(far, 0, -2 if len(here) <= LONG else -8))]
     steps = [(moves, way, power) for moves in _patterns_of_rows(point, list(domains)) for way in (1.0, -1.0)
              for power in powers]
     near = [_held(point, _shifted(point, moves, way * 2.0**power, fmt), domains) for moves, way, power in steps]

@@ -48,7 +48,10 @@ def _drawn(a: Argument, classes: int, rng: random.Random) -> float | int | list[
     if a.role == "label":
         return rng.randrange(classes)
     if a.axis == "class":
-        return [_value(a.domain, rng) for _ in range(classes)]
+        values = [_value(a.domain, rng) for _ in range(classes)]
+        if a.domain.values and not any(values):  # a row of zeros has no distribution, and what is over its sum no value
+            values[rng.randrange(classes)] = float(a.domain.values[-1])
+        return values
     return _value(a.domain, rng)
 
 

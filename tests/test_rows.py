@@ -231,7 +231,7 @@ def test_every_rule_fires() -> None:
         ("regularised", ("x",)),
         ("entropy", ("x",)), ("divergence", ()), ("divergence", ("t",)), ("one more", ()), ("two softmaxes", ("w",)),
         ("brier", ("x",)), ("gini", ()), ("mean", ()), ("penalised", ()), ("some of all", ()), ("spread", ()),
-        ("cosine", ()), ("set and all", ("x",)), ("two ways", ()), ("two ways", ("x",)),
+        ("cosine", ()), ("set and all", ("x",)), ("two ways", ()), ("two ways", ("x",)), ("several labels", ("x",)),
     ]:
         fired |= {s.rule for s in solved(name, *order)[0]}
     for text, order in MEANS_AND_RATIOS:
@@ -251,6 +251,11 @@ def test_a_centred_mean_keeps_what_a_plain_one_loses() -> None:
     [
         ("set and all", ("x",), {"x": [30.0, 1.0, -2.0, 0.5], "l": [1.0, 0.0, 0.0, 1.0]}),
         ("set and all", ("x",), {"x": [-3.0, 1.0, 2.0], "l": [1.0, 1.0, 1.0]}),
+        ("several labels", ("x",), {"x": [2.0**-12, 2.0**-13, 2.0**-14], "l": [1.0, 1.0, 1.0]}),
+        ("several labels", ("x",), {"x": [-3.0, -3.0 + 2.0**-20, -3.0 + 2.0**-30, 70.0], "l": [1.0, 1.0, 1.0, 0.0]}),
+        ("several labels", ("x",), {"x": [3.0, 2.0**-30, -50.0, -(2.0**-30)], "l": [0.0, 1.0, 0.0, 1.0]}),
+        ("several labels", ("x",), {"x": [30.0, 30.0, -50.0, -90.0], "l": [1.0, 1.0, 0.0, 1.0]}),
+        ("several labels", ("x",), {"x": [30.0, -50.0, -60.0], "l": [1.0, 0.0, 0.0]}),
         ("two ways", (), {"x": [0.5, -1.0, 2.0], "w": [0.5 + 2.0**-40, -1.0, 2.0]}),
         ("two ways", (), {"x": [40.0, -1.0, 2.0], "w": [-30.0, 5.0, 2.0]}),
         ("two ways", ("x",), {"x": [0.5, -1.0, 2.0], "w": [0.5 + 2.0**-40, -1.0, 2.0]}),

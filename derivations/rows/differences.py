@@ -12,8 +12,8 @@ from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
-from lossmith.derivations.rows.recognise import is_softmax, lse_term, places, size, weight, without
-from lossmith.derivations.terms import COUNT, HALF, Term, add, div, make, mul, name_of, node, sub, var
+from lossmith.derivations.rows.recognise import is_indicator, is_softmax, lse_term, places, size, weight, without
+from lossmith.derivations.terms import COUNT, HALF, Term, add, div, make, mul, node, sub, var
 from lossmith.derivations.terms import ONE as ONE_TERM
 
 if TYPE_CHECKING:
@@ -208,11 +208,4 @@ def _chosen(log: Expr, one: tuple[Expr, Expr], other: tuple[Expr, Expr], algebra
     """w where the second of two softmaxes has log(w) in its row beside the first, and w is 1 or 0 by its domain."""
     if log.op != "log" or log.sort != "row" or one[1].args != (one[0],) or other[1].args != (other[0],):
         return None
-    w = log.args[0]
-    inputs = [n for n in x.walk(w) if n.op == "leaf"]
-    beside = algebra.sub(ONE, w)
-    own = w if w.op == "leaf" else beside
-    if len(inputs) != 1 or own is not inputs[0] or own.term.op != "row":
-        return None
-    domain = algebra.domains.get(name_of(own.term))
-    return w if domain is not None and domain.values and set(domain.values) <= {0, 1} else None
+    return log.args[0] if is_indicator(log.args[0], algebra) else None

@@ -13,9 +13,10 @@ from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
-from lossmith.derivations.rows.recognise import is_softmax, lse_term, size, without
+from lossmith.derivations.rows.recognise import is_indicator, is_softmax, lse_term, size, without
 from lossmith.derivations.terms import COUNT, HALF, Term, add, const, div, make, mul, neg, node, sub
 from lossmith.derivations.terms import ONE as ONE_TERM
+from lossmith.derivations.terms import ZERO as ZERO_TERM
 
 if TYPE_CHECKING:
     from lossmith.derivations.rows.rules import Holes
@@ -39,7 +40,7 @@ def multiply_out(e: Expr, h: Holes) -> Term | None:
 
 
 def equal_shares(e: Expr, h: Holes) -> Term | None:
-    """c p - c / C -> c (u - mean u) / (1 + rest), u = exp(a - peak) - 1: a softmax beside equal shares."""
+    """c p - c / C: a softmax beside equal shares."""
     if e.op != "add" or e.sort != "row":
         return None
     algebra = h.algebra
@@ -50,11 +51,70 @@ def equal_shares(e: Expr, h: Holes) -> Term | None:
             left = algebra.add(algebra.sub(e, t), algebra.mul(c, algebra.pow(x.COUNT, x.num(-1))))
             if found is None or found[1].args != (found[0],) or size(left) > size(e) - 2:
                 continue
-            below = make("expm1", neg(forms.gap(*found)))
-            apart = sub(below, div(node("sum", (below,)), COUNT))
-            apart = sub(apart, div(node("sum", (apart,)), COUNT))  # the mean was rounded
-            return add(mul(h.hole(c), div(apart, add(ONE_TERM, forms.rest(found[1])))), h.hole(left))
+            return add(mul(h.hole(c), _beside_equal(found[0], found[1], ONE_TERM, COUNT)), h.hole(left))
     return None
+
+
+def _beside_equal(a: Expr, lse: Expr, weight: Term, count: Term, outside: Term | None = None) -> Term:
+    """p - w / count, p the softmax of a row: equal shares of the `count` classes of weight 1; other weights are 0.
+
+    Near each other, p is measured from the mean of the classes of weight 1, and loses its part of what is outside:
+    the sum of exp(a - peak) over the other classes. What the mean was rounded by is the same for every class.
+    """
+    element, share, equal = forms.element(a), forms.share(a, lse), div(weight, count)
+    inside = (element,) if weight is ONE_TERM else (
+        node("where", (node("gt", (weight, ZERO_TERM)), element, make("log", weight))),)
+    peak, rest = node("peak", inside), node("rest", inside)
+    below = make("expm1", neg(node("gap", (peak, element))))
+    lacking = div(node("sum", (neg(_only(weight, below)),)), count)
+    many = make("log", div(add(ONE_TERM, rest), count))
+    level = add(peak, node("where", (node("lt", (lacking, HALF)), make("log1p", neg(lacking)), many)))
+    above = make("expm1", node("gap", (element, level)))
+    left = div(node("sum", (_only(weight, above),)), count)
+    near = div(sub(above, left), add(ONE_TERM, left))
+    if outside is not None:
+        own = mul(node("exp_diff", (peak, forms.peak(lse))), add(ONE_TERM, rest))
+        near = sub(mul(div(own, add(own, outside)), near), div(outside, add(own, outside)))
+    ratios = (node("lt", (mul(HALF, equal), share)), node("lt", (mul(HALF, share), equal)))
+    return node("where", (node("and", ratios), div(near, count), sub(share, equal)))
+
+
+def _only(weight: Term, t: Term) -> Term:
+    return t if weight is ONE_TERM else node("absorb", (weight, t))
+
+
+def parts_of_whole(e: Expr, h: Holes) -> Term | None:
+    """c p - c w / sum(w), w being 1 or 0: a softmax beside equal shares of the classes in a set."""
+    if e.op != "add" or e.sort != "row":
+        return None
+    algebra = h.algebra
+    for t in e.args:
+        for f in factors(t):
+            found = is_softmax(f, algebra)
+            if found is None or found[1].args != (found[0],):
+                continue
+            c = without(t, f, algebra)
+            for other in e.args:
+                w = _even_part(algebra.mul(other, algebra.pow(algebra.neg(c), x.num(-1))), algebra)
+                if w is not None:
+                    left = algebra.sub(algebra.sub(e, t), other)
+                    return add(mul(h.hole(c), _of_set(w, *found, h)), h.hole(left))
+    return None
+
+
+def _even_part(e: Expr, algebra: Algebra) -> Expr | None:
+    """w where e is w / sum(w), and w is 1 or 0."""
+    for total in (f.args[0] for f in factors(e) if f.op == "pow" and f.args[1] is x.num(-1)):
+        w = algebra.mul(e, total)
+        if total.op == "sum" and total.args[0] is w and is_indicator(w, algebra):
+            return w
+    return None
+
+
+def _of_set(w: Expr, a: Expr, lse: Expr, h: Holes) -> Term:
+    chosen, beside = h.hole(w), h.hole(h.algebra.sub(ONE, w))
+    outside = node("sum", (mul(beside, node("exp_diff", (forms.element(a), forms.peak(lse)))),))
+    return _beside_equal(a, lse, chosen, node("sum", (chosen,)), outside)
 
 
 def square_from_mean(e: Expr, h: Holes) -> Term | None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from lossmith.derivations.rows import expr as x
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.expr import ONE, Expr, coefficient, factors, terms_of
+from lossmith.derivations.terms import name_of
 
 
 def softmax_power(e: Expr, algebra: Algebra) -> tuple[Expr, Expr, int] | None:
@@ -94,6 +95,16 @@ def size(e: Expr) -> int:
 def weight(e: Expr) -> tuple[int, int]:
     """How much is left to balance: the terms that are not numbers count first."""
     return sum(t.op != "num" for t in terms_of(e)), size(e)
+
+
+def is_indicator(w: Expr, algebra: Algebra) -> bool:
+    """Whether a row is 1 or 0 by the domain of the one input that it reads: that, or 1 less it."""
+    inputs = [n for n in x.walk(w) if n.op == "leaf"]
+    own = w if w.op == "leaf" else algebra.sub(ONE, w)
+    if len(inputs) != 1 or own is not inputs[0] or own.term.op != "row":
+        return False
+    domain = algebra.domains.get(name_of(own.term))
+    return domain is not None and bool(domain.values) and set(domain.values) <= {0, 1}
 
 
 def negative(t: Expr) -> bool:

@@ -16,7 +16,14 @@ from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.algebra import Algebra
 from lossmith.derivations.rows.differences import angle, nested, part_and_whole, split_balance, variance
 from lossmith.derivations.rows.expr import ONE, ZERO, Expr, coefficient, factors, terms_of
-from lossmith.derivations.rows.means import equal_shares, multiply_out, power_sum, square_from_mean, weighted_mean
+from lossmith.derivations.rows.means import (
+    equal_shares,
+    multiply_out,
+    parts_of_whole,
+    power_sum,
+    square_from_mean,
+    weighted_mean,
+)
 from lossmith.derivations.rows.ratios import of_ratio, power_of_ratio
 from lossmith.derivations.rows.recognise import (
     is_softmax,
@@ -608,6 +615,10 @@ RULES: Sequence[RowRule] = (
             r"p (c + r) - c = p\, r - c (1 - p)", partial_complement),
     RowRule("equal-shares", "", "both are means: each class is compared with the mean of all before it is divided",
             r"p_k - \tfrac1C = \frac{u_k - \bar u}{1 + r}, \quad u_k = e^{a_k - m} - 1", equal_shares),
+    RowRule("parts-of-whole", "", "equal shares of the classes in a set: each class is compared with the mean of the "
+            "set, and less by its part of what the others have",
+            r"p_k - \tfrac1n = P\,(q_k - \tfrac1n) - \tfrac1n (1 - P), \quad q_k = w_k p_k / P, "
+            r"\; P = \textstyle\sum_j w_j p_j", parts_of_whole),
     RowRule("half-split", "", "above one half the softmax is one minus the share of the others",
             r"p_k = 1 - \textstyle\sum_{j \ne k} p_j \text{ where } p_k > \tfrac12", half_split),
     RowRule("share-difference", "", "where both softmaxes exceed one half, what they lack is subtracted instead",
