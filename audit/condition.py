@@ -144,8 +144,8 @@ def _double_root(fmt: Format) -> float:
 
 
 def _patterns_of_rows(point: dict[str, Any], names: list[str]) -> list[Moves]:
-    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture. If long, fewer: the
-    class alone is the largest, whose softmax the others all feel.
+    """How rows move: neighbours against each other, one class alone, pairs against pairs, a mixture. If long, the first
+    three: the class alone is the largest then, whose softmax all others feel.
 
     All classes alike is one way among others: a loss of differences does not feel it.
     """
