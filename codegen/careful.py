@@ -37,6 +37,7 @@ SHAKEN = 0.25  # ulps that a target's functions are taken to lose beyond roundin
 COUNT, TURNING, NUDGES = 1500, 60, 8  # points; pairs on either side of each threshold, and points near each of those
 HALVINGS, REACH = 64, 24  # how a pair is brought together; units in the last place that a point is moved by
 CANDIDATES, STEPS = 32, 4  # parts that are tried at a time; how many are computed finer, at most
+HARM = 1.5  # times as many ulps as before: more at any point is no gain
 LEAST = 0.93  # of the error that is left when a part is worth its price
 WIDE = 3.0  # what an operation costs in float64, as many times as in float32
 FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh"})
@@ -99,6 +100,11 @@ class _Bench:
         """The most ulps that a form of an output loses, those that its condition explains apart."""
         return float((self._ulps(name, self._run(term, self.columns, "float32")) / (1 + self.excuse[name])).max())
 
+    def _harms(self, name: str, before: Term, after: Term, least: float) -> bool:
+        """Whether a point is worse than before, by more than `least` ulps, be it excused or not."""
+        old, new = (self._ulps(name, self._run(t, self.columns, "float32")) for t in (before, after))
+        return bool(np.any(new > np.maximum(HARM * old, least)))
+
     def _step(self, name: str, term: Term) -> tuple[Term, Term] | None:
         """The part to be computed finer, and how: the cheapest that suffices, else the one that gains most."""
         lost, promised = self.lost(name, term), PROMISED[self.format_name][name.startswith("hessian")]
@@ -109,6 +115,8 @@ class _Bench:
         chosen: tuple[Term, Term] | None = None
         for part, finer in itertools.islice(_finer(term, dear), CANDIDATES):
             tried = replace(term, {part: finer})
+            if self._harms(name, term, tried, max(promised, lost / 2)):
+                continue
             left = max(self.lost(name, tried), SPARED * promised)
             gain = (math.inf if left <= SPARED * promised else math.log(lost / left)) if left < LEAST * lost else 0.0
             worth = (gain if gain < math.inf else ENOUGH) / max(_price(tried) - price, 1.0)
@@ -147,7 +155,7 @@ class _Bench:
         """The points, and some on either side of each place at which a form turns: pairs of points that a comparison
         tells apart, moved towards each other."""
         tests = [t for t in walk(*self.outputs.values()) if t.op in COMPARISONS]
-        fixed = [i.name for i in self.inputs if parse_domain(i.domain).values]
+        fixed = [i.name for i in self.inputs if i.kind == "parameter" or parse_domain(i.domain).values]
         columns = {n: [v] for n, v in drawn.items()}
         rng = np.random.default_rng(COUNT)
         for test in tests[:8]:

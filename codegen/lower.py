@@ -60,12 +60,14 @@ def inputs_of(derivation: Derivation) -> tuple[Input, ...]:
 
 
 def kernel_of(name: str, derivations: Sequence[Derivation]) -> Kernel:
-    """One kernel for all the derivations of one unit."""
+    """One kernel for all the derivations of one unit; sums are grouped so that less is rounded, where that matters."""
+    from lossmith.codegen.careful import carefully
+
     forms = {output_name(d.order): d.form.term for d in derivations}
     inputs = inputs_of(derivations[0])
     if any(i.kind == "row" for i in inputs):
         return row_kernel(name, forms, inputs)
-    return Elementwise(name, inputs, share(forms, [*(i.name for i in inputs), *forms]))
+    return carefully(Elementwise(name, inputs, share(forms, [*(i.name for i in inputs), *forms])), "float64")
 
 
 @cache

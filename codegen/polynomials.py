@@ -100,7 +100,9 @@ LOG1PMX = Series("log1pmx", "(atanh(s) / s - 1) / z, z = s^2", _powers(lambda n:
                  Fraction(0), Fraction(1, 9) + Fraction(1, 2**12))
 EXPM1MX = Series("expm1mx", "(exp(a) - 1 - a) / a^2", _powers(lambda n: Fraction(1, math.factorial(n + 2))),
                  Fraction(-63, 64), Fraction(63, 64))
-SERIES = (EXP, LOG, LOG_UNIT, LOG1PMX, EXPM1MX)
+SINH = Series("sinh", "(sinh(a) / a - 1) / z, z = a^2", _powers(lambda n: Fraction(1, math.factorial(2 * n + 3))),
+              Fraction(0), Fraction(63, 64))
+SERIES = (EXP, LOG, LOG_UNIT, LOG1PMX, EXPM1MX, SINH)
 # What a polynomial may miss of the least value of its series: below what rounding its last operations loses.
 MISSING = {"float32": 25, "float64": 54}
 

@@ -123,7 +123,7 @@ def _prototype(bundle: Bundle, entry: Entry, precision: Precision, takes: Sequen
 def _elementwise(bundle: Bundle) -> dict[str, Any]:
     arrays = [i for i in bundle.kernel.inputs if i.kind != "parameter"]
     parameters = [i for i in bundle.kernel.inputs if i.kind == "parameter"]
-    whole = {a: bundle.kernel if a is PAIR else carefully(bundle.kernel, a.format) for a in (FLOAT, DOUBLE, PAIR)}
+    whole = {a: carefully(bundle.kernel, a.format) if a is FLOAT else bundle.kernel for a in (FLOAT, DOUBLE, PAIR)}
     views, more = [], list[Term]()
     for entry in entries_of(bundle):
         kernels = {a: _restricted(kernel, entry) for a, kernel in whole.items()}
@@ -149,7 +149,7 @@ def _body(entry: Entry, kernel: Kernel, arithmetic: Arithmetic, arrays: Sequence
     takes += [f"{kind}* out{n}" for n in range(len(entry.outputs))]
     unused = [f"(void){identifier(i.name)};" for i in (*arrays, *parameters) if i.name not in used]
     known = units(program.lets, program.outputs.values())
-    given = sums([i.name for i in (*arrays, *parameters)], program.lets) if arithmetic is FLOAT else frozenset()
+    given = sums([i.name for i in (*arrays, *parameters)], program.lets) if arithmetic is not PAIR else frozenset()
     lets = [f"const {kind} {identifier(let.name)} = {printed(let.term, arithmetic, known, given)};"
             for let in program.lets]
     results = [f"*out{n} = {printed(program.outputs[key], arithmetic, known, given)};"

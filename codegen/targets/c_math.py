@@ -33,7 +33,7 @@ def context(used: frozenset[str], powers: Iterable[int]) -> dict[str, Any]:
     }
     pair = {**shared, **_pair(), "power_body": partial(c_printing.power_body, arithmetic=PAIR),
             "plain_functions": [n for n in LIBRARY if n in used]}
-    names = ["exp", "log", "log_unit", *(n for n in ("log1pmx", "expm1mx") if n in used)]
+    names = ["exp", "log", "log_unit", *(n for n in ("log1pmx", "expm1mx", "sinh") if n in used)]
     plain = [{**shared, **_plain(a), **{n: polynomial(n, a.format) for n in names},
               "power_body": partial(c_printing.power_body, arithmetic=a)} for a in (FLOAT, DOUBLE)]
     return {"float_library": plain[0], "double_library": plain[1], "pair_library": pair}
