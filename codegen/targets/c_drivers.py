@@ -8,8 +8,9 @@ from typing import Any
 from lossmith.codegen.targets.c_printing import PAIR, Arithmetic, identifier
 from lossmith.codegen.targets.c_rows import SHORT, WIDER, RowWriter
 
-AT_ONCE = 16384  # elements of whole rows that a thread takes at a time
-LINE, FETCHED = 64, 32768  # bytes of a cache line; classes up to which the next row is fetched while one is summed
+AT_ONCE = 32768  # elements of whole rows that a thread takes at a time
+LINE = 64  # bytes of a cache line
+AHEAD, FETCHED = 2048, 32768  # classes at least that what is fetched is ahead; and up to which it is the next row
 SIZES = {"float": 4, "double": 8, "uint16_t": 2}
 TOGETHER = 4  # exponentials of one lane that are summed in float, which is off by less than an ulp of their sum
 
@@ -207,17 +208,27 @@ class _Driver:
     def _long(self) -> list[str]:
         rows = range(len(self.inputs["row"]))
         outs = range(len(self.writer.class_outputs))
-        inside = [*(f"const {self.storage}* const row{n} = in{n} + row * classes;" for n in rows),
+        inside = ["const int64_t row = start + at;",
+                  *(f"const {self.storage}* const row{n} = in{n} + row * classes;" for n in rows),
                   *(f"{self.storage}* const to{n} = out{n} + row * classes;" for n in outs),
-                  *self._opening("0", "row")]
+                  *self._opening("at", "row")]
         self.ready = set()
         for n in self._stage_numbers():
             inside += self._long_stage(n)
-        inside += self._long_finish()
-        if any("SOON" in line for line in inside):
-            inside.insert(0, f"const int32_t ahead = classes <= {FETCHED} ? classes : 0;")
-        return [f"{self.body['known']} s;", f"{self.body['sums']} t;", "for (int64_t row = 0; row < rows; ++row) {",
-                *(f"    {line}" for line in inside), "}"]
+        inside += self._long_classes()
+        marks = [f"{self.a.type} mark{n}[{self.lanes}];" for n in range(len(self.kept)) if self._is_marked]
+        ahead = [f"const int32_t ahead = classes > {FETCHED} ? 0 : classes < {AHEAD} ? {AHEAD} : classes;"]
+        return [f"{self.body['known']} s;", f"{self.body['sums']} t;", *marks,
+                *(ahead if any("SOON" in line for line in inside) else []),
+                f"for (int64_t start = 0; start < rows; start += {self.lanes}) {{",
+                f"    const int count = rows - start < {self.lanes} ? (int)(rows - start) : {self.lanes};",
+                "    for (int at = 0; at < count; ++at) {", *(f"        {line}" for line in inside), "    }",
+                *(f"    {line}" for line in self._long_finish()), "}"]
+
+    @property
+    def _is_marked(self) -> bool:
+        """Whether the exponentials at the labels wait for the end, their places being written before."""
+        return self.stored and self.writer.elsewhere is not None
 
     def _fetches(self) -> list[str]:
         """The next row on its way to the cache, line by line: the processor does not look beyond a page by itself."""
@@ -247,7 +258,7 @@ class _Driver:
         return ["{", *(f"    {line}" for line in lines), "}"]
 
     def _common(self, k: str = "base + i") -> dict[str, str]:
-        return {"k": k, "at": "0", "lane": "i", "rows": f"from_{self.suffix}(row{{}}[{k}])",
+        return {"k": k, "at": "at", "lane": "i", "rows": f"from_{self.suffix}(row{{}}[{k}])",
                 "kept": f"to{{}}[{k}]" if self.stored else ""}
 
     def _long_stage(self, n: int) -> list[str]:
@@ -269,24 +280,61 @@ class _Driver:
         self.ready |= set(include["keeps"])
         lines.append(self._args(self.functions[f"close{n}"], **{**common, "lane": "0"}))
         for capture in stage.captures[:1]:
-            lines.append(self._args(self.functions[f"capture{n}"], **self._common(f"s.{identifier(capture.label)}[0]")))
+            common = self._common(f"s.{identifier(capture.label)}[at]")
+            lines.append(self._args(self.functions[f"capture{n}"], **common))
         return lines
 
     def _merged(self, name: str) -> list[str]:
-        call = self._args(self.functions[name], **self._common(), other="i + width")
-        return [f"for (int width = {self.lanes // 2}; width > 0; width /= 2) {{", "#pragma omp simd",
-                f"    for (int i = 0; i < width; ++i) {call}", "}"]
+        lines, width = list[str](), self.lanes // 2
+        while width:
+            call = self._args(self.functions[name], **self._common(), other=f"i + {width}")
+            lines += ["#pragma omp simd", f"for (int i = 0; i < {width}; ++i) {call}"]
+            width //= 2
+        return lines
+
+    def _long_classes(self) -> list[str]:
+        """What is written for each class of a row."""
+        if not self.writer.class_outputs:
+            return []
+        kind, outs = self.a.type, range(len(self.writer.class_outputs))
+        name = "elsewhere" if self.writer.elsewhere else "epilogue"
+        call = self._outs(self._args(self.functions[name], **self._common(), outs="&done_{}"))
+        labels = [f"mark{n}[at] = to{n}[s.{self._label}[at]];" for n in range(len(self.kept)) if self._is_marked]
+        return [*labels, self._args(self.functions["ready"], **self._common()), *self._along([
+            f"{kind} {', '.join(f'done{n}' for n in outs)};", call,
+            *(f"to{n}[base + i] = to_{self.suffix}(done{n});" for n in outs)])]
+
+    @property
+    def _label(self) -> str:
+        return identifier(self.inputs["label"][0])
+
+    @staticmethod
+    def _outs(call: str) -> str:
+        return call.replace("&done_out", "&done")
 
     def _long_finish(self) -> list[str]:
-        kind, common = self.a.type, self._common()
+        """What is known of several rows at their ends, side by side; then what is written at their labels."""
         ends = [f"end{n}" for n in range(len(self.writer.row_outputs))]
-        lines = [f"{WIDER[self.a].type} {', '.join(f'last_{e}' for e in ends)};"] if ends else []
-        lines.append(self._args(self.functions["finish"], **common, outs="&last_{}"))
-        lines += [f"{e}[row] = to_{self.suffix}({self._sound(f'last_{e}', '0')});" for e in ends]
-        if not self.writer.class_outputs:
-            return lines
         outs = range(len(self.writer.class_outputs))
-        call = self._args(self.functions["epilogue"], **common, outs="&done_{}").replace("&done_out", "&done")
-        return [*lines, *self._along([
-            f"{kind} {', '.join(f'done{n}' for n in outs)};", call,
-            *(f"to{n}[base + i] = to_{self.suffix}({self._sound(f'done{n}', '0')});" for n in outs)])]
+        lines = [f"{WIDER[self.a].type} {', '.join(f'last_{e}[{self.lanes}]' for e in ends)};"] if ends else []
+        k = f"s.{self._label}[i]" if self.inputs["label"] else "0"
+        place = {"k": k, "at": "i", "lane": "i", "kept": "mark{}[i]" if self._is_marked else "",
+                 "rows": f"from_{self.suffix}(in{{}}[(start + i) * classes + {k}])"}
+        if ends or self.writer.elsewhere:
+            lines += ["#pragma omp simd", "for (int i = 0; i < count; ++i) "
+                      + self._args(self.functions["finish"], **place, outs="&last_{}[i]")]
+        for e in ends:
+            value = self._sound(f"last_{e}[i]", "i")
+            lines.append(f"for (int i = 0; i < count; ++i) {e}[start + i] = to_{self.suffix}({value});")
+        if self.writer.elsewhere:
+            call = self._outs(self._args(self.functions["epilogue"], **place, outs="&done_{}"))
+            lines += ["for (int i = 0; i < count; ++i) {", f"    {self.a.type} {', '.join(f'done{n}' for n in outs)};",
+                      f"    {call}",
+                      *(f"    out{n}[(start + i) * classes + {k}] = to_{self.suffix}(done{n});" for n in outs), "}"]
+        if outs and self.inputs["label"]:
+            nan = "pair_of(NAN)" if self.a is PAIR else "NAN"
+            lines += ["for (int i = 0; i < count; ++i) {",
+                      "    for (int32_t k = 0; s.sound[i] != s.sound[i] && k < classes; ++k) {",
+                      *(f"        out{n}[(start + i) * classes + k] = to_{self.suffix}({nan});" for n in outs), "    }",
+                      "}"]
+        return lines

@@ -65,6 +65,8 @@ def _plain(a: Arithmetic) -> dict[str, Any]:
         "least_normal": "FLT_MIN" if a is FLOAT else "DBL_MIN", "largest": "FLT_MAX" if a is FLOAT else "DBL_MAX",
         "exp_low": lit(exp_low), "exp_high": lit(exp_high), "sinh_high": lit(exp_high + Fraction(1, 2)),
         "expm1_low": lit(expm1_low), "tiny": lit(tiny),
+        # below 2^8 a number rounded to 14 bits after the point, and so many of ln(2), leave a bit for their sum
+        "near_limit": lit(2**8), "near_magic": lit(Fraction(3, 2) * 2 ** (bits - 14)),
         "evaluated": partial(_evaluated, a),
     }
 

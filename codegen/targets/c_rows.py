@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lossmith.codegen.kernel import Family, Row, Slot, Stage, names_used
+from lossmith.codegen.kernel import Family, Let, Row, Slot, Stage, names_used
 from lossmith.codegen.targets.c_printing import (
     DOUBLE,
     FLOAT,
@@ -25,8 +25,11 @@ from lossmith.codegen.targets.c_printing import (
 from lossmith.derivations.terms import Term, add, const, is_const, node, rebuild, replace, var, walk
 
 LOWERED = {FLOAT: " * 0x1p-64f", DOUBLE: " * 0x1p-64", PAIR: ""}  # exponentials are summed 2^64 times as large
+PARTS = ("far", "near", "fine")  # of a peak, beside the peak itself as `top`
 WIDER = {FLOAT: DOUBLE, DOUBLE: DOUBLE, PAIR: PAIR}  # what is known of a row is computed in
 SHORT = 64  # classes of the rows that are computed side by side
+
+Formulas = tuple[list[tuple[str, Term]], list[Term]]
 
 
 class RowWriter:
@@ -48,6 +51,7 @@ class RowWriter:
         self.inverses = self._inverses()
         self.known += self.inverses.values()
         self.kept = self._kept()
+        self.elsewhere = self._elsewhere()
 
     def _kept(self) -> dict[Term, str]:
         """The exponentials below a peak that the epilogue reads again: they are computed once."""
@@ -128,13 +132,16 @@ class RowWriter:
         functions = [f for stage in stages for f in stage]
         functions.append(self._finish(a))
         if self.class_outputs:
-            functions.append(self._epilogue(a))
+            functions += [self._epilogue("epilogue", a, self._given()), self._ready(a)]
+            functions += [self._epilogue("elsewhere", a, self.elsewhere)] if self.elsewhere else []
         kind, lanes = WIDER[a].type, f"[{a.lanes}]"
         members = [f"int32_t {identifier(y)}{lanes};" for y in self.inputs["label"]]
         unused = () if a is FLOAT else tuple(self.inverses.values())
         members += [f"{kind} {identifier(name)}{lanes};" for name in self.known if name not in unused]
         sums = [m for stage in self.kernel.stages for m in self._members(stage, a)]
         sound = "double" if a is PAIR else a.type  # 1, or NaN where a label is out of range
+        members += [f"float {part}_of_{f.name}{lanes};" for stage in self.kernel.stages for f in stage.families
+                    if a is FLOAT for part in ("top", *PARTS)]
         return {"known": f"struct known_{self.entry}{a.suffix}", "sums": f"struct sums_{self.entry}{a.suffix}",
                 "members": [*members, f"{sound} sound{lanes};"], "sum_members": sums or ["int nothing;"],
                 "functions": functions}
@@ -180,13 +187,16 @@ class RowWriter:
     def _stage(self, stage: Stage, n: int, a: Arithmetic) -> list[dict[str, Any]]:
         families = stage.families
         elements = [f.element for f in families]
-        larger = f"larger{a.suffix}"
-        look = [f"sums->peak_of_{f.name}[lane] = {larger}(sums->peak_of_{f.name}[lane], {self._text(f.element, a)});"
-                for f in families]
+        higher = {f: self._higher(f, stage, a) for f in families}
+        look = [f"sums->peak_of_{f.name}[lane] = {higher[f]}(sums->peak_of_{f.name}[lane], "
+                f"{self._text(f.element, a)});" for f in families]
         extras = [(f, e) for f in families for e in f.extras]
-        lift = [f"{a.type} peak_of_{f.name} = sums->peak_of_{f.name}[place];" for f in families]
+        lift = [f"{a.type} peak_of_{f.name} = sums->peak_of_{f.name}[lane];" for f in families]
         lift += [f"peak_of_{f.name} = larger{a.suffix}(peak_of_{f.name}, {self._text(e, a)});" for f, e in extras]
         lift += [f"known->{identifier(f.name + '_peak')}[place] = peak_of_{f.name};" for f in families]
+        for f in families if a is FLOAT else ():
+            lift.append(f"known->top_of_{f.name}[place] = peak_of_{f.name};")
+            lift += [f"known->{part}_of_{f.name}[place] = {part}_of_f(peak_of_{f.name});" for part in PARTS]
         none = "pair_of(-INFINITY)" if a is PAIR else "-INFINITY"
         clear = [f"sums->peak_of_{f.name}[lane] = {none};" for f in families]
         clear += [f"sums->ties_of_{f.name}[lane] = 0;" for f in families]
@@ -198,7 +208,7 @@ class RowWriter:
             self._function(f"clear{n}", a, self._takes(a, "sums"), clear),
             self._function(f"look{n}", a, self._takes(a, "rows", "kept", "known", "sums"), look, elements),
             self._function(f"join_peaks{n}", a, [*self._takes(a, "sums"), "const int other"],
-                           [f"sums->peak_of_{f.name}[lane] = larger{a.suffix}(sums->peak_of_{f.name}[lane], "
+                           [f"sums->peak_of_{f.name}[lane] = {higher[f]}(sums->peak_of_{f.name}[lane], "
                             f"sums->peak_of_{f.name}[other]);" for f in families]),
             self._function(f"raise{n}", a, self._takes(a, "known", "sums"), lift, [e for _, e in extras]),
             self._include(stage, n, a),
@@ -211,14 +221,28 @@ class RowWriter:
             *([self._capture(stage, n, a)] if stage.captures else []),
         ]
 
+    def _higher(self, family: Family, stage: Stage, a: Arithmetic) -> str:
+        """The function that finds a peak. One comparison will do where a NaN comes to light in the sum of the
+        exponentials, and reaches from there whatever is computed of them or of the peak."""
+        peak = f"{family.name}_peak"
+        own = {*self.inputs["scalar"], *self.inputs["parameter"]}
+        outputs = [names_used([self.kernel.epilogue.outputs[key], *(let.term for let in self.kernel.epilogue.lets)])
+                   for key in self.class_outputs]
+        seen = all(used & (set(self.known) - own) for used in outputs)
+        careful = a is PAIR or not seen or peak in names_used([slot.weight for slot in stage.slots])
+        return f"{'larger' if careful else 'highest'}{a.suffix}"
+
     def _include(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
         s, lines = a.suffix, []
         own = {self.kept[d] for d in self.kept}
         keep = [f"decay_of_{f.name}" for f in stage.families if f"decay_of_{f.name}" in own]
         for f in stage.families:
-            element, peak, name = f"element_of_{f.name}", identifier(f"{f.name}_peak"), f.name
+            element, name = f"element_of_{f.name}", f.name
+            peak = f"known->top_of_{name}[place]" if a is FLOAT else identifier(f"{name}_peak")
             lines.append(f"const {a.type} {element} = {self._text(f.element, a)};")
-            lines.append(f"const {a.type} lifted_{name} = exp_below_lifted{s}({element}, {peak});")
+            parts = ", ".join(f"known->{part}_of_{name}[place]" for part in PARTS)
+            call = f"parts_f({element}, {parts})" if a is FLOAT else f"lifted{s}({element}, {peak})"
+            lines.append(f"const {a.type} lifted_{name} = exp_below_{call};")
             same = f"eq_p({element}, {peak})" if a is PAIR else f"{element} == {peak}"
             lines.append(f"const _Bool tie_{name} = {same};")
             if f"decay_of_{name}" in own or any(p.q for slot in stage.slots for p in slot.powers if p.family == name):
@@ -235,8 +259,8 @@ class RowWriter:
         takes = [t for t in self._takes(a, "rows", "kept", "known", "sums")
                  if not any(t.endswith(f" {identifier(w)}") for w in own_names)]
         takes += [f"{a.type}* kept_{word}" for word in keep]
-        terms = [*(f.element for f in stage.families), *(slot.weight for slot in stage.slots),
-                 *(var(f"{f.name}_peak") for f in stage.families)]
+        terms = [*(f.element for f in stage.families), *(slot.weight for slot in stage.slots)]
+        terms += [var(f"{f.name}_peak") for f in stage.families if a is not FLOAT]
         made = self._function(f"include{n}", a, takes, lines, terms)
         return {**made, "keeps": keep}
 
@@ -245,22 +269,23 @@ class RowWriter:
         if a is PAIR:
             lines = [f"sums->ties_of_{name}[lane] += tie_{name} ? 1 : 0;"]
             return lines + RowWriter._add(f"below_{name}", f"select_p(tie_{name}, pair_of(0), lifted_{name})", a)
-        lines = [f"sums->ties_of_{name}[lane] += select{a.suffix}(tie_{name}, 1, 0);"]
-        below = f"select{a.suffix}(tie_{name}, 0, lifted_{name})"
+        s, ties, part = a.suffix, f"sums->ties_of_{name}[lane]", f"sums->part_of_{name}[lane]"
+        lines = [f"{ties} = select{s}(tie_{name}, {ties} + 1, {ties});"]
         if a is FLOAT:
-            return [*lines, f"sums->part_of_{name}[lane] += {below};"]
+            return [*lines, f"{part} = select{s}(tie_{name}, {part}, {part} + lifted_{name});"]
+        below = f"select{s}(tie_{name}, 0, lifted_{name})"
         return lines + RowWriter._add(f"below_{name}", below, a)
 
     @staticmethod
-    def _add(name: str, text: str, a: Arithmetic, lane: str = "lane") -> list[str]:
+    def _add(name: str, text: str, a: Arithmetic) -> list[str]:
         """Add to a sum: in double for float, with what is lost for double."""
-        place = f"sums->{name}[{lane}]"
+        place = f"sums->{name}[lane]"
         if a is FLOAT:
             return [f"{place} += (double)({text});"]
         if a is PAIR:
             return [f"{place} = add_p({place}, {text});"]
         return [f"const double term_{name} = {text}, total_{name} = {place} + term_{name};",
-                f"sums->{name}_lost[{lane}] += sum_error_d({place}, term_{name}, total_{name});",
+                f"sums->{name}_lost[lane] += sum_error_d({place}, term_{name}, total_{name});",
                 f"{place} = total_{name};"]
 
     def _join(self, stage: Stage, a: Arithmetic) -> list[str]:
@@ -279,7 +304,8 @@ class RowWriter:
         lines += self._named_here(stage, a)
         terms = [*(e for f in stage.families for e in f.extras), *(let.term for let in stage.after)]
         fresh = {let.name for let in stage.after} | {slot.name for slot in stage.slots}
-        fresh |= {f"{f.name}_rest" for f in stage.families} | {c.name for c in stage.captures}
+        fresh |= {f"{f.name}_{part}" for f in stage.families for part in ("peak", "rest")}
+        fresh |= {c.name for c in stage.captures}
         return self._late(f"close{n}", a, self._takes(a, "known", "sums"), lines, terms, fresh)
 
     def _named_here(self, stage: Stage, a: Arithmetic) -> list[str]:
@@ -289,8 +315,9 @@ class RowWriter:
         return self._after(stage, a)
 
     def _after(self, stage: Stage, a: Arithmetic) -> list[str]:
-        own = [*(slot.name for slot in stage.slots), *(f"{f.name}_rest" for f in stage.families),
-               *(c.name for c in stage.captures)]
+        parts = ("rest",) if stage.captures else ("peak", "rest")
+        own = [*(slot.name for slot in stage.slots), *(c.name for c in stage.captures),
+               *(f"{f.name}_{part}" for f in stage.families for part in parts)]
         used = names_used([let.term for let in stage.after])
         wanted = [identifier(name) for name in own if name in used]
         wide = WIDER[a]
@@ -311,8 +338,8 @@ class RowWriter:
             self.known = held
 
     def _total(self, name: str, a: Arithmetic) -> str:
-        place = f"sums->{name}[place]"
-        return {FLOAT: place, DOUBLE: f"collapsed({place}, sums->{name}_lost[place])", PAIR: place}[a]
+        place = f"sums->{name}[lane]"
+        return {FLOAT: place, DOUBLE: f"collapsed({place}, sums->{name}_lost[lane])", PAIR: place}[a]
 
     def _rest(self, f: Family, a: Arithmetic) -> list[str]:
         """The sum of exp(a - peak) over all elements but one that attains the peak; extras are elements too."""
@@ -322,21 +349,23 @@ class RowWriter:
             word = f"extra{n}_{name}"
             tie = f"eq_p({word}, {peak})" if a is PAIR else f"{word} == {peak}"
             lines.append(f"const {a.type} {word} = {self._text(extra, a)};")
-            lines.append(f"sums->ties_of_{name}[place] += {tie} ? 1 : 0;")
+            lines.append(f"sums->ties_of_{name}[lane] += {tie} ? 1 : 0;")
             zero = "pair_of(0)" if a is PAIR else "0"
             more = f"select{s}({tie}, {zero}, exp_below_lifted{s}({word}, {peak}))"
-            added = self._add(f"below_{name}", more, a, "place")
+            added = self._add(f"below_{name}", more, a)
             lines += ["{", *(f"    {line}" for line in added), "}"]
-        others, place = f"sums->ties_of_{name}[place] - 1", f"sums->below_{name}[place]"
+        others, place = f"sums->ties_of_{name}[lane] - 1", f"sums->below_{name}[lane]"
         value = {
             FLOAT: f"{place} * 0x1p-64 + (double)({others})",
-            DOUBLE: f"rest_of({place}, sums->below_{name}_lost[place], {others})",
+            DOUBLE: f"rest_of({place}, sums->below_{name}_lost[lane], {others})",
             PAIR: f"add_p({place}, pair_of({others}))",
         }[a]
         number = f"{peak}.hi" if a is PAIR else peak
         nan = "pair_of(NAN)" if a is PAIR else "NAN"
         lines.append(f"known->{identifier(name + '_rest')}[place] = select{WIDER[a].suffix}(({number} == -INFINITY) | "
-                     f"(({number} == INFINITY) & (sums->ties_of_{name}[place] > 1)), {nan}, {value});")
+                     f"(({number} == INFINITY) & (sums->ties_of_{name}[lane] > 1)), {nan}, {value});")
+        if a is not PAIR:
+            lines.append(f"{peak} = select_d({place} == {place}, {peak}, NAN);")
         return lines
 
     def _capture(self, stage: Stage, n: int, a: Arithmetic) -> dict[str, Any]:
@@ -352,20 +381,46 @@ class RowWriter:
 
     def _finish(self, a: Arithmetic) -> dict[str, Any]:
         finish, wide = self.kernel.finish, WIDER[a]
-        lines = []
-        for let in finish.lets:
-            lines.append(f"const {wide.type} {identifier(let.name)} = {self._text(let.term, wide)};")
-            lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
-        lines += [f"known->{identifier(inverse)}[place] = 1.0 / known->{identifier(name)}[place];"
-                  for name, inverse in self.inverses.items() if a is FLOAT]
+        lines = self._named(finish.lets, a)
         lines += [f"*end{n} = {self._text(finish.outputs[key], wide)};" for n, key in enumerate(self.row_outputs)]
         terms = [*(let.term for let in finish.lets), *finish.outputs.values()]
         takes = [*self._takes(a, "known"), *(f"{wide.type}* end{n}" for n in range(len(self.row_outputs)))]
         return self._late("finish", a, takes, lines, terms, {let.name for let in finish.lets})
 
-    def _epilogue(self, a: Arithmetic) -> dict[str, Any]:
-        lets = [(let.name, let.term) for let in self.kernel.epilogue.lets]
-        results = [self.kernel.epilogue.outputs[key] for key in self.class_outputs]
+    def _named(self, lets: Iterable[Let], a: Arithmetic) -> list[str]:
+        """What is known of a row at its end, and the inverses of that."""
+        lines, wide = [], WIDER[a]
+        for let in lets:
+            lines.append(f"const {wide.type} {identifier(let.name)} = {self._text(let.term, wide)};")
+            lines.append(f"known->{identifier(let.name)}[place] = {identifier(let.name)};")
+        return lines + [f"known->{identifier(inverse)}[place] = 1.0 / known->{identifier(name)}[place];"
+                        for name, inverse in self.inverses.items() if a is FLOAT]
+
+    def _ready(self, a: Arithmetic) -> dict[str, Any]:
+        """What a long row's classes need to be known of it; the rest of `finish` waits until several rows are there."""
+        lets, results = self.elsewhere or self._given()
+        needed, chosen = names_used([*(term for _, term in lets), *results]) | set(self.inverses), list[Let]()
+        for let in reversed(self.kernel.finish.lets):
+            if let.name in needed:
+                needed |= names_used([let.term])
+                chosen.insert(0, let)
+        terms, names = [let.term for let in chosen], {let.name for let in chosen}
+        return self._late("ready", a, self._takes(a, "known"), self._named(chosen, a), terms, names)
+
+    def _given(self) -> Formulas:
+        """The formulas of a class: temporaries by name, and outputs."""
+        return ([(let.name, let.term) for let in self.kernel.epilogue.lets],
+                [self.kernel.epilogue.outputs[key] for key in self.class_outputs])
+
+    def _elsewhere(self) -> Formulas | None:
+        """The formulas of every class but the label's, where the label matters only by whether a class is it."""
+        lets, results = self._given()
+        made = [(name, _apart(term)) for name, term in lets], [_apart(term) for term in results]
+        before, after = (walk(*(t for _, t in some), *others) for some, others in ((lets, results), made))
+        return made if any(t.op == "label" for t in before) and not any(t.op == "label" for t in after) else None
+
+    def _epilogue(self, word: str, a: Arithmetic, formulas: Formulas) -> dict[str, Any]:
+        lets, results = formulas
         if a is FLOAT:  # in float64 a product would be off by more than the division
             lets, results = [(n, self._multiplied(t)) for n, t in lets], [self._multiplied(t) for t in results]
         lines = [f"const {a.type} {identifier(name)} = {self._text(term, a)};" for name, term in lets]
@@ -373,4 +428,12 @@ class RowWriter:
         terms = [*(term for _, term in lets), *results]
         outs = [f"{a.type}* out{n}" for n in range(len(self.class_outputs))]
         takes = [*self._takes(a, "rows", "kept", "known"), *outs]
-        return self._function("epilogue", a, takes, lines, terms)
+        return self._function(word, a, takes, lines, terms)
+
+
+def _apart(term: Term) -> Term:
+    """A term where the class is not the label's."""
+    if term.op == "where" and term.args[0].op in ("eq", "ne") \
+            and {a.op for a in term.args[0].args} == {"position", "label"}:
+        return _apart(term.args[2 if term.args[0].op == "eq" else 1])
+    return rebuild(term, tuple(map(_apart, term.args)))
