@@ -83,3 +83,23 @@ def test_the_sign_bit_is_set_by_minus_abs() -> None:
     x = np.array([0.0, -0.0, 3, -4, np.nan])
     got = found.loss(x, np.zeros(5))
     assert np.array_equal(got, -np.abs(x), equal_nan=True) and np.all(np.signbit(got[:4]))
+
+
+def test_a_sign_is_taken_in_by_the_sum_that_reads_it() -> None:
+    positive = make("max", neg(X), const(0))
+    for term, want in ((add(positive, Z), lambda x, z: np.maximum(-x, 0) + z),
+                       (sub(Z, positive), lambda x, z: z - np.maximum(-x, 0))):
+        text = render(made(term))[0].body
+        assert "np.minimum(x" in text and "np.negative" not in text
+        x, z = np.array([-3.5, -0.0, 0, 2, 30, -30, np.nan]), np.full(7, 0.5)
+        assert np.array_equal(module(made(term)).loss(x, z), want(x, z), equal_nan=True)
+
+
+def test_long_buffers_begin_where_a_line_of_the_cache_does() -> None:
+    found = module(made(SHARED, *LETS))
+    for size, aligned in ((4096, True), (100_000, True), (10, False)):
+        room = found._Room(np.dtype(np.float32), size)
+        room.fit((size,))
+        places = [b.ctypes.data % 64 for b in (*room.take(3), room.mask(np.int32), room.level(0))]
+        assert not aligned or places == [0] * 5
+        assert np.all(room.level(0) == 0) and room.level(0).dtype == np.float32

@@ -8,6 +8,7 @@ from lossmith.codegen.kernel import Bundle, Elementwise
 from lossmith.codegen.names import Names
 from lossmith.codegen.targets import np_docs, np_narrow
 from lossmith.codegen.targets.np_buffers import Writer, is_minus_abs
+from lossmith.codegen.targets.np_fewer import shortened
 from lossmith.codegen.targets.np_module import (
     RESERVED,
     Derivatives,
@@ -28,6 +29,7 @@ def module(bundle: Bundle, constants: Constants) -> Module:
     """The functions and tables of an elementwise unit."""
     kernel = bundle.kernel
     assert isinstance(kernel, Elementwise)
+    kernel = shortened(kernel)
     found = derivatives(bundle, list(kernel.program.outputs))
     groups: dict[str, Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "LOSS": {(): ("loss",)},
