@@ -30,6 +30,7 @@ from lossmith.derivations.ulp import FORMATS
 
 PROOFS = Path(__file__).resolve().parent / "rules" / "proofs.json"
 CHECKED = 40  # points at which a step without a proof is enclosed
+DOUBTFUL = 0.25  # of them: so many may be beyond what balls can tell of one side alone
 
 
 def check_rule(rule: Rule) -> dict[str, float] | None:
@@ -351,15 +352,19 @@ def _sample(term: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...]
 
 def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Term, ...]) -> Evidence:
     a, b = numeric(a), numeric(b)
-    held = tried = 0
+    held = tried = doubtful = 0
     for env in _sample(build("sub", a, b), arguments, given):
         same = balls.overlaps(a, b, env)
-        if not same and any(math.isnan(balls.scalar_truth(t, env, arguments)) for t in (a, b)):
-            continue  # undefined, or beyond what balls can tell
+        unknown = [] if same else [math.isnan(balls.scalar_truth(t, env, arguments)) for t in (a, b)]
+        if any(unknown):  # undefined, or beyond what balls can tell
+            doubtful += not all(unknown)
+            continue
         tried += 1
         held += same
     if held < tried or not tried:
         raise ArithmeticError(f"{a} and {b} differ")
+    if doubtful > DOUBTFUL * tried:
+        raise ArithmeticError(f"{a} and {b}: at {doubtful} points only one of them has a value")
     return Evidence("enclosed", "both sides in ball arithmetic", tried)
 
 
