@@ -93,8 +93,6 @@ def _np_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) 
 
 
 def _pt_in_c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Call:
-    if not by_hand.in_catalogue("np", workload.unit.name):
-        raise Unavailable("the PyTorch face asks the catalogue's NumPy module for domains, which has no such loss")
     function = getattr(by_hand.faced("pt", workload.unit, setting.dtype, "fast"), workload.unit.name)
     return _differentiated(_reduced(function, setting), workload, arrays, setting)
 

@@ -82,10 +82,11 @@ def faced(target: str, unit: Unit, dtype: str, tier: str) -> ModuleType:
 
 @cache
 def _printed(target: str, unit: Unit) -> ModuleType:
-    """A unit's module and its C, written to a folder of this process, the module's functions attached to the C."""
+    """A unit's module, its C and its NumPy, written to a folder of this process, the module's functions attached to
+    the C."""
     place = Path(tempfile.mkdtemp(prefix="lossmith-bench-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    for path, body in {**texts(target, unit), **texts("c", unit)}.items():
+    for path, body in {**texts("np", unit), **texts(target, unit), **texts("c", unit)}.items():
         (place / path).parent.mkdir(exist_ok=True)
         (place / path).write_text(body, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"lossmith_faced_{target}_{unit.name}",

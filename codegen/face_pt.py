@@ -142,7 +142,8 @@ def _planned(state: _State, dtype: Any, tier: str) -> _Plan | None:
     functions = [library.function(entry, suffix, "fast") for entry in entries]
     helpers = faces.helpers() if all(functions) else None
     try:
-        domains = faces.pure("np", library.unit)._DOMAINS  # as the NumPy module says it
+        twin = library.numpy_module()
+        domains = twin._DOMAINS  # as the NumPy module says it
     except ModuleNotFoundError:
         return None
     if takes != state.names or helpers is None or (state.rows and not state.per_class[0]):
@@ -151,8 +152,7 @@ def _planned(state: _State, dtype: Any, tier: str) -> _Plan | None:
     if any(plan is None for plan in plans):
         return None
     labels = [p.kind == "label" for p in parameters[0] if p.kind in ("input", "label")]
-    twin = faces.pure("np", library.unit) if state.parameters else None
-    return _Plan(state, dtype, inner, plans, helpers, labels, twin)
+    return _Plan(state, dtype, inner, plans, helpers, labels, twin if state.parameters else None)
 
 
 class _Plan:

@@ -60,10 +60,13 @@ def attach(module: ModuleType) -> None:
 
 def pure(target: str, unit: str) -> ModuleType:
     """The module of a target as it is written, whatever the backend. Raises ModuleNotFoundError."""
-    name = f"lossmith.generated.{target}.{unit}"
-    folder = importlib.import_module(f"lossmith.generated.{target}").__path__[0]
-    spec = importlib.util.spec_from_file_location(f"lossmith_pure_{target}_{unit}", Path(folder) / f"{unit}.py")
-    if spec is None or spec.loader is None or not (Path(folder) / f"{unit}.py").exists():
+    return _loaded(target, Path(importlib.import_module(f"lossmith.generated.{target}").__path__[0]) / f"{unit}.py")
+
+
+def _loaded(target: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"lossmith_pure_{target}_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.exists():
+        name = f"lossmith.generated.{target}.{path.stem}"
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -86,6 +89,10 @@ class Library:
     @property
     def compiled(self) -> Any:
         return _compiled(self.source)
+
+    def numpy_module(self) -> ModuleType:
+        """The NumPy module that was generated beside the C, as it is written. Raises ModuleNotFoundError."""
+        return _loaded("np", self.source.parents[1] / "np" / f"{self.unit}.py")
 
     def parameters(self, entry: str) -> tuple[Any, ...]:
         """What the functions of an entry take. Raises KeyError."""

@@ -284,6 +284,22 @@ def test_a_module_of_torch_uses_it_too(pair: Any) -> None:
     assert type(faced.SigmoidCrossEntropy()(x.requires_grad_(), z).grad_fn).__name__ == "CompiledLossBackward"
 
 
+@needs_compiler
+def test_a_loss_of_ones_own_uses_it_beside_its_own_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("LOSSMITH_BACKEND", "c")
+    (tmp_path / "mine.toml").write_text(
+        'name = "own_square"\nformula = "(x - y)**2"\n[domain]\nx = "real"\ny = "[0,1]"\n', encoding="utf-8")
+    generate([str(tmp_path / "mine.toml")], ("np", "pt", "c"), tmp_path / "generated", False, 1)
+    faced, pure = (module(tmp_path, "pt", "own_square") for _ in range(2))
+    faces.attach(faced)
+    x, y = torch.tensor([1.5, -2, 0.25], requires_grad=True), torch.tensor([0.5, 1, 0.25])
+    found = faced.own_square(x, y)
+    assert type(found.grad_fn).__name__ == "CompiledLossBackward" and found == pure.own_square(x, y)
+    with pytest.raises(ValueError, match="y must lie in"):
+        faced.own_square(x, y + 2)
+
+
 COMPILED = """
 import torch
 from lossmith.generated.pt.sigmoid_cross_entropy import sigmoid_cross_entropy as loss
