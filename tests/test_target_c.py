@@ -14,6 +14,7 @@ from lossmith.codegen import compiled
 from lossmith.codegen.kernel import Bundle, Capture, Elementwise, Family, Input, Let, Origin, Program, Row, Stage
 from lossmith.codegen.polynomials import MISSING, SERIES, bound, missing, polynomial
 from lossmith.codegen.targets import c
+from lossmith.codegen.targets.c_printing import FLOAT, printed, sums
 from lossmith.derivations import balls
 from lossmith.derivations.approximation import working
 from lossmith.derivations.terms import add, const, div, label, mul, neg, node, row, sub, var
@@ -215,6 +216,31 @@ def test_labels_out_of_range_and_nan_make_a_row_nan(classes: int, folder: Path) 
 
 
 @needs_compiler
+@pytest.mark.parametrize("classes", [10, 100])
+def test_exponentials_beside_a_peak_of_any_size(classes: int, folder: Path) -> None:
+    """Where its parts change, and where it is so large that few of its digits are left below the point."""
+    peaks = np.array([0.0, 1e-20, 0.3, -77.7, 200.123, 255.99, -256.0, 256.01, -300.5, 1e4, -1e5], np.float32)
+    x = (peaks[:, None] - np.random.default_rng(1).uniform(0, 80, (len(peaks), classes))).astype(np.float32)
+    x[:, -1] = peaks
+    wide = x.astype(np.longdouble)
+    decay = np.exp(wide - wide.max(axis=1, keepdims=True))
+    gradient = decay / decay.sum(axis=1, keepdims=True)
+    found = built(softmax(), folder).call("rows", "loss_gradient", {"x": x, "y": np.full(len(peaks), classes - 1)})
+    np.testing.assert_allclose(found["gradient"][:, :-1], gradient[:, :-1].astype(float), rtol=3e-7)
+
+
+@needs_compiler
+@pytest.mark.parametrize("classes", [10, 100])
+def test_infinite_peaks(classes: int, folder: Path) -> None:
+    """One of them takes all; two, or nothing but minus infinity, say nothing."""
+    x = np.zeros((4, classes), np.float32)
+    x[0, 3], x[1, 3:5], x[2] = np.inf, np.inf, -np.inf
+    found = built(softmax(), folder).call("rows", "loss_gradient", {"x": x, "y": np.full(4, 3)})
+    assert found["loss"][0] == 0 and not found["gradient"][0].any()
+    assert np.isnan(found["gradient"]).all(axis=1).tolist() == [False, True, True, False]
+
+
+@needs_compiler
 def test_threads_give_the_same_bits(folder: Path) -> None:
     library = built(softmax(), folder)
     for classes in (10, 1000):
@@ -248,6 +274,16 @@ def test_a_build_leaves_subnormal_numbers_alone(folder: Path) -> None:
     tiny = np.array([1e-310, 5e-324]) * np.array([0.5, 1.0])
     assert (tiny > 0).all()
     assert float(library.call("only_exp", "loss", {"x": [-100.0]})["loss"][0]) > 0.0
+
+
+def test_products_are_fused_with_what_holds_none() -> None:
+    """Where two products cancel, each has been rounded."""
+    x, z = var("x"), var("z")
+    given = sums(["x", "z"], (Let("rest", sub(const(1), z)), Let("product", mul(x, z))))
+    assert printed(sub(var("rest"), mul(z, x)), FLOAT, given=given) == "fused_f(-z, x, rest)"
+    assert printed(sub(mul(z, x), z), FLOAT, given=given) == "fused_f(z, x, -z)"
+    assert printed(sub(var("product"), mul(x, z)), FLOAT, given=given) == "product - x * z"
+    assert printed(sub(mul(x, z), mul(z, x)), FLOAT, given=given) == "x * z - z * x"
 
 
 def test_what_c_has_no_function_for_is_refused() -> None:
