@@ -36,8 +36,8 @@ ENOUGH = 100.0  # the gain of what suffices, in powers of e
 SHAKEN = 0.25  # ulps that a target's functions are taken to lose beyond rounding
 COUNT, TURNING, NUDGES = 1500, 60, 8  # points; pairs on either side of each threshold, and points near each of those
 HALVINGS, REACH = 64, 24  # how a pair is brought together; units in the last place that a point is moved by
-CANDIDATES, STEPS = 32, 4  # parts that are tried at a time; how many are computed finer, at most
-HARM = 1.5  # times as many ulps as before: more at any point is no gain
+WORK, FEW, STEPS = 2400, 8, 4  # operations run and parts tried at a time; how many parts are computed finer, at most
+HARM = 1.5  # times as many ulps as before: more at any point, be it excused, is no gain
 LEAST = 0.93  # of the error that is left when a part is worth its price
 WIDE = 3.0  # what an operation costs in float64, as many times as in float32
 FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh"})
@@ -51,7 +51,7 @@ Columns = Mapping[str, Doubles]
 
 def carefully(kernel: Kernel, format_name: str) -> Kernel:
     """The kernel with parts of it computed finer, where its form alone would break what is promised of a format; rows
-    are left as they are."""
+    are left as they are. Of float64 only what is nearly free: pairs would take several times as long."""
     if not isinstance(kernel, Elementwise) or not all(i.kind in ("scalar", "parameter") for i in kernel.inputs):
         return kernel
     outputs = _whole(kernel.program)
@@ -98,31 +98,36 @@ class _Bench:
 
     def lost(self, name: str, term: Term) -> float:
         """The most ulps that a form of an output loses, those that its condition explains apart."""
-        return float((self._ulps(name, self._run(term, self.columns, "float32")) / (1 + self.excuse[name])).max())
-
-    def _harms(self, name: str, before: Term, after: Term, least: float) -> bool:
-        """Whether a point is worse than before, by more than `least` ulps, be it excused or not."""
-        old, new = (self._ulps(name, self._run(t, self.columns, "float32")) for t in (before, after))
-        return bool(np.any(new > np.maximum(HARM * old, least)))
+        return self._worst(name, self._losses(name, term))
 
     def _step(self, name: str, term: Term) -> tuple[Term, Term] | None:
         """The part to be computed finer, and how: the cheapest that suffices, else the one that gains most."""
-        lost, promised = self.lost(name, term), PROMISED[self.format_name][name.startswith("hessian")]
+        promised = PROMISED[self.format_name][name.startswith("hessian")]
+        before = self._losses(name, term)
+        lost = self._worst(name, before)
         if lost <= promised:
             return None
-        dear = self.format_name == "float32" and lost > DEAR * promised
+        ways = (ARITHMETIC, WITHIN) if self.format_name == "float32" and lost > DEAR * promised else ()
+        allowed = np.maximum(HARM * before, max(2 * promised, lost / 2))
         price, best = _price(term), 0.0
         chosen: tuple[Term, Term] | None = None
-        for part, finer in itertools.islice(_finer(term, dear), CANDIDATES):
+        for part, finer in itertools.islice(_finer(term, ways), max(FEW, WORK // len(walk(term)))):
             tried = replace(term, {part: finer})
-            if self._harms(name, term, tried, max(promised, lost / 2)):
+            after = self._losses(name, tried)
+            left = max(self._worst(name, after), SPARED * promised)
+            if left >= LEAST * lost or np.any(after > allowed):
                 continue
-            left = max(self.lost(name, tried), SPARED * promised)
-            gain = (math.inf if left <= SPARED * promised else math.log(lost / left)) if left < LEAST * lost else 0.0
-            worth = (gain if gain < math.inf else ENOUGH) / max(_price(tried) - price, 1.0)
+            gain = ENOUGH if left <= SPARED * promised else math.log(lost / left)
+            worth = gain / max(_price(tried) - price, 1.0)
             if worth > best:
                 best, chosen = worth, (part, finer)
         return chosen
+
+    def _losses(self, name: str, term: Term) -> Doubles:
+        return self._ulps(name, self._run(term, self.columns, "float32"))
+
+    def _worst(self, name: str, losses: Doubles) -> float:
+        return float((losses / (1 + self.excuse[name])).max())
 
     def _run(self, term: Term, columns: Columns, fmt: str) -> Doubles:
         size = len(next(iter(columns.values())))
@@ -219,10 +224,11 @@ def _price(term: Term) -> float:
     return sum(WIDE * sum(map(of, walk(spelled(t)))) if t.op == "precise" else of(t) for t in walk(term))
 
 
-def _finer(term: Term, dear: bool) -> Iterator[tuple[Term, Term]]:
-    """Parts of a form, each with a finer way of computing it; the outermost first. dear: float64 is among the ways."""
+def _finer(term: Term, ways: Sequence[frozenset[str]]) -> Iterator[tuple[Term, Term]]:
+    """Parts of a form, each with a finer way of computing it; the outermost first. ways: what twice the digits may
+    reach, below the operation that a part begins with."""
     for t in reversed(walk(term)):
-        for finer in (_kept_apart(t), *(_wide(t, deep) for deep in ((False, True) if dear else ()))):
+        for finer in (_kept_apart(t), *(_wide(t, way) for way in ways)):
             if finer is not None:
                 yield t, finer
 
@@ -261,16 +267,16 @@ def _power_of_two(t: Term) -> bool:
     return value.numerator & (value.numerator - 1) == 0 and value.denominator & (value.denominator - 1) == 0
 
 
-def _wide(term: Term, deep: bool) -> Term | None:
-    """A part in twice the digits, rounded once: its arithmetic and its outermost function, or (deep) all of it down to
-    the inputs and choices. None where fewer than two operations would round, or it is too long."""
+def _wide(term: Term, way: frozenset[str]) -> Term | None:
+    """A part in twice the digits, rounded once, down to what is not of the `way`. None where fewer than two operations
+    would round, or it is too long."""
     leaves: list[Term] = []
     inside: list[Term] = []
 
     def visit(t: Term) -> None:
         if t in inside or t in leaves or t.op in ("const", "pi"):
             return
-        held = t.op in WITHIN and (deep or t is term or t.op in ARITHMETIC) and (t.op != "pow" or _whole_power(t))
+        held = (t.op in way or (t is term and t.op in WITHIN)) and (t.op != "pow" or _whole_power(t))
         (inside if held else leaves).append(t)
         for a in (t.args[:1] if t.op == "pow" else t.args) if held else ():
             visit(a)
