@@ -184,7 +184,7 @@ def _drifts(values: Sequence[Anchored], base: int) -> bool:
     if len(values) < 2 or any(v.kind != 0 for v in values):
         return False
     moves = [abs(b.ball - a.ball) for a, b in itertools.pairwise(values)]
-    far = bool(moves[0] > abs(values[0].ball) * arb(2) ** -(base // 4))
+    far = bool(moves[0] > abs(values[0].ball) * arb(2) ** -(base // 2))
     return far and (len(moves) < 2 or bool(moves[1] > moves[0] * 0.9))
 
 
