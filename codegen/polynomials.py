@@ -37,7 +37,7 @@ class Series:
     high: Fraction
     about: Fraction = Fraction(0)
     spared: int = 0  # bits that may be missing in float32, since the series is a small part of what it is added to
-    rising: bool = False  # what it misses is multiplied by x: least at 0, where it may then be more
+    rising: bool = False  # what it misses is multiplied by x - low, and may be more where that is little
 
     @property
     def tail(self) -> Ball:
@@ -62,7 +62,7 @@ class Series:
 @dataclass(frozen=True)
 class Polynomial:
     """Coefficients, lowest power first, exact in `format`; |polynomial - series| <= bound on the interval, where the
-    series is `rising` |x (polynomial - series)|."""
+    series is `rising` (x - low) |polynomial - series|."""
 
     series: Series
     format: str
@@ -128,8 +128,8 @@ def missing(series: Series, format_name: str) -> int:
 
 
 def _through(series: Series, count: int) -> list[Ball]:
-    """The polynomial through `count` points that, with 0 before them, are the zeros of one of Chebyshev's: x times
-    what it misses is then as large everywhere."""
+    """The polynomial through `count` points that, with `low` before them, are the zeros of one of Chebyshev's:
+    x - low times what it misses is then as large everywhere."""
     angles = [arb.pi() * (2 * j + 1) / (2 * count + 2) for j in range(count + 1)]
     first, *others = [a.cos() for a in reversed(angles)]
     points = [_ball(series.low) + _ball(series.high - series.low) * (t - first) / (1 - first) for t in others]
@@ -137,13 +137,13 @@ def _through(series: Series, count: int) -> list[Ball]:
 
 
 def bound(series: Series, coefficients: tuple[float, ...]) -> float:
-    """A proven bound of |sum of c_n x^n - series|, times |x| where the series is rising, on the interval of the
+    """A proven bound of |sum of c_n x^n - series|, times x - low where the series is rising, on the interval of the
     series, rounded up."""
     with working(BITS):
         given = _moved([_ball(Fraction(c)) for c in coefficients], _ball(series.about))
         difference = [c - s for c, s in zip([*given, *[arb(0)] * (TERMS - len(given))], series.balls, strict=True)]
         if series.rising:
-            difference = list(arb_poly(difference) * arb_poly([_ball(series.about), 1]))
+            difference = list(arb_poly(difference) * arb_poly([_ball(series.about - series.low), 1]))
         half = _ball((series.high - series.low) / (2 * PIECES))
         worst = arb(0)
         for piece in range(PIECES):

@@ -77,14 +77,14 @@ def _word(value: Fraction, bits: int, bias: int) -> int:
 
 
 def _evaluated(a: Arithmetic, made: Polynomial, x: str) -> str:
-    """The statements that evaluate a polynomial, highest power first: its even and its odd powers, which do not wait
-    for each other."""
+    """The statements that evaluate a polynomial: by squares, highest power first, two coefficients at a time, which
+    wait for nothing but x."""
     texts = [literal(Fraction(c), a) for c in made.coefficients]
-    lines = [f"    const {a.type} square = {x} * {x};"]
-    for name, half in (("even", texts[::2]), ("odd", texts[1::2])):
-        lines += [f"    {a.type} {name} = {half[-1]};",
-                  *(f"    {name} = fused{a.suffix}({name}, square, {c});" for c in half[-2::-1])]
-    return "\n".join([*lines, f"    return fused{a.suffix}(odd, {x}, even);"]) + "\n"
+    pairs = [f"fused{a.suffix}({odd}, {x}, {even})" for even, odd in zip(texts[::2], texts[1::2])]
+    pairs += texts[-1:] if len(texts) % 2 else []
+    lines = [f"    const {a.type} square = {x} * {x};", f"    {a.type} value = {pairs[-1]};",
+             *(f"    value = fused{a.suffix}(value, square, {pair});" for pair in pairs[-2::-1])]
+    return "\n".join([*lines, "    return value;"]) + "\n"
 
 
 @cache
