@@ -43,3 +43,15 @@ def test_a_row_is_moved_exactly_be_it_in_floats_or_fractions() -> None:
             units = ulp_of(values, fmt)
             for got, v, w, u in zip(moved, values.tolist(), ways.tolist(), units.tolist(), strict=True):
                 assert got == _moved(v, w, u)
+
+
+@pytest.mark.parametrize("fmt", ["float32", "float64"])
+def test_in_a_long_row_a_root_is_looked_for_as_far_as_in_a_short_one(fmt: str) -> None:
+    """A softmax beside equal shares: the first class crosses them where it is moved by an eighth of itself."""
+    unit = subject.load(UNIT)
+    x = np.zeros(128)
+    x[0], x[1] = 0.16, 3.0
+    point = {"x": x.astype(fmt).astype(float), "p": np.full(128, 2.0**-7)}
+    domains = {a.name: a.domain for a in unit.given if a.role == "input"}
+    found = row_conditions(unit.outputs["gradient_x"], point, domains, FORMATS[fmt], ("x",))
+    assert found[0] > 10 and found[1] == 1.0
