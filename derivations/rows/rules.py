@@ -39,7 +39,7 @@ from lossmith.derivations.rows.recognise import (
     without,
 )
 from lossmith.derivations.rows.symmetric import symmetric
-from lossmith.derivations.rows.tilting import NEARBY, divergence_from_given, tilt
+from lossmith.derivations.rows.tilting import NEARBY, tilt
 from lossmith.derivations.terms import (
     COUNT,
     HALF,
@@ -386,8 +386,6 @@ def bregman(e: Expr, h: Holes) -> Term | None:
                 one = is_softmax(w, algebra)
                 if one is not None and one[0].sort == "row":
                     total = _tilted(one[0], one[1], a, total)
-                elif h.unit(w) is not None:
-                    total = divergence_from_given(h.hole(w), a, lse, total)
                 return add(mul(h.hole(k), total), h.hole(left))
     return None
 

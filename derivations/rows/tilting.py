@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lossmith.derivations.precise import wrap
 from lossmith.derivations.rows import forms
 from lossmith.derivations.rows.expr import Expr
-from lossmith.derivations.terms import ONE, ZERO, Term, add, const, make, mul, node, sub
+from lossmith.derivations.terms import Term, add, const, make, mul, node, sub
 
 NEARBY = const(4)  # as far as this two rows are told apart by their difference; exp of it is a moderate number
 
@@ -33,24 +32,6 @@ def tilt(a: Expr, lse: Expr, b: Expr) -> Tilt:
     d = node("gap", (second, first))
     back = sub(d, second)
     low = sub(sub(second, sub(d, back)), add(first, back))
-    return _from_mean(p, add(sub(d, node("sum", (mul(p, d),))), low))
-
-
-def _from_mean(p: Term, u: Term) -> Tilt:
+    u = add(sub(d, node("sum", (mul(p, d),))), low)
     u = sub(u, node("sum", (mul(p, u),)))  # the mean was rounded; what is left of it is small
     return Tilt(p, u, node("sum", (mul(p, make("expm1mx", u)),)), node("sum", (mul(p, u),)))
-
-
-def divergence_from_given(w: Term, b: Expr, lse: Expr, apart: Term) -> Term:
-    """The sum of w log(w/q) - w + q, q being the softmax of b: by u = b - log w less its mean, where that is small.
-
-    The logarithm is taken in twice the digits: the two rows may be nearer to each other than it is rounded. With
-    A = sum w (exp(u) - 1 - u), r = sum w u, s = sum w - 1, the divergence is (1 + s) log(1 + s + A + r) - s - r.
-    """
-    rest = forms.rest(lse)
-    level = node("where", (node("gt", (rest, ZERO)), add(forms.peak(lse), make("log1p", rest)), forms.peak(lse)))
-    t = _from_mean(w, wrap(sub(sub(forms.element(b), level), make("log", w))))
-    beyond = sub(node("sum", (w,)), ONE)
-    whole = add(beyond, add(t.bend, t.mean))
-    near = add(add(t.bend, make("log1pmx", whole)), mul(beyond, make("log1p", whole)))
-    return node("where", (t.within(NEARBY), near, apart))
