@@ -19,8 +19,9 @@ from lossmith.derivations.domains import inside
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.measure import Columns, Judge, apart, constants, satisfying
+from lossmith.derivations.precise import unwrapped
 from lossmith.derivations.terms import COMPARISONS, Term, const, leaves, make, mul, name_of, walk
-from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, numbers, ordinals
+from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, numbers, ordinals, round_array
 
 DRAWN = 1500  # points at which forms are compared with each other
 ASKED = 36  # points of a format at which truth is asked, the most suspicious first
@@ -30,7 +31,10 @@ HALVINGS = 64
 CORNERED = 3  # at most so many arguments have corners
 BALANCES, RATIOS = 4, (1, Fraction(1, 2**12), 2**12)  # sums whose parts are balanced, and at which ratios
 AT_BALANCES = 48  # points there at which truth is asked
+EXTREME = frozenset({"mul", "div", "pow", "exp", "exp_diff", "expm1", "sinh", "cosh"})  # what overflows or vanishes
+LIMITS, FEW_BEYOND = 12, 4  # of such parts; drawn points on either side
 DISPUTED, AT_ODDS = 6000, 16.0  # points at which an answer is compared with the definition; ulp that matter there
+SIZES = 100  # at which all arguments are the same
 MOVED = 30  # drawn points of which one argument is moved to its extremes
 DOUBT = 2.0  # ulp by which forms must part for truth to be asked
 
@@ -55,7 +59,9 @@ def disputed(term: Term, other: Term, known: Judge, given: Sequence[Term]) -> Ju
         drawn = points.scalar_points(arguments, DISPUTED, 97, fmt, constants(known.definition), given=given)
         corners = satisfying(_inside(_corners(arguments, fmt), arguments), given)
         extremes = satisfying(_inside(_extremes(drawn, other, arguments, fmt), arguments), given)
-        for columns in (drawn, corners, extremes):
+        limits = satisfying(_inside(_at_seams(_limits(term, drawn, fmt), drawn, fmt), arguments), given)
+        alike = satisfying(_inside(_alike(arguments, fmt), arguments), given)
+        for columns in (drawn, corners, extremes, limits, alike):
             if _length(columns):
                 one, two = (np.broadcast_to(Evaluator(columns, fmt)(t), (_length(columns),)) for t in (term, other))
                 doubt = np.where(np.isnan(one) != np.isnan(two), np.inf, np.nan_to_num(apart(one, two, fmt)))
@@ -121,6 +127,16 @@ def _extremes(drawn: Columns, other: Term, arguments: Sequence[Argument], fmt: F
     return {n: np.concatenate([c[n] for c in table]) for n in drawn} if table and len(rows) else {}
 
 
+def _alike(arguments: Sequence[Argument], fmt: Format) -> Columns:
+    """The same number for every argument, of every size."""
+    if len(arguments) < 2:
+        return {}
+    low, high = math.frexp(fmt.smallest)[1], math.frexp(fmt.largest)[1]
+    sizes = np.array([math.ldexp(m, e) for e in range(low, high, max(1, (high - low) // SIZES)) for m in (0.5, 0.7)])
+    values = round_array(np.concatenate([sizes, -sizes]), fmt)
+    return {a.name: values.copy() for a in arguments}
+
+
 def _inside(columns: Columns, arguments: Sequence[Argument]) -> Columns:
     keep = np.ones(_length(columns), dtype=bool)
     for a in arguments:
@@ -183,6 +199,20 @@ def _around_worst(term: Term, known: Judge, fmt: Format) -> Columns:
 
 def _comparisons(term: Term) -> list[Term]:
     return [t for t in walk(term) if t.op in COMPARISONS]
+
+
+def _limits(term: Term, drawn: Columns, fmt: Format) -> list[Term]:
+    """Where a part of a form overflows, or is about to vanish, which another part may hide."""
+    large, small = (const(Fraction(v)) for v in (fmt.largest, fmt.tiny))
+    parts = [t for t in walk(unwrapped(term)) if t.sort == "scalar" and t.op in EXTREME and any(leaves(t))]
+    at = Evaluator(drawn, fmt)
+    found = []
+    for t in parts:
+        size = np.abs(np.broadcast_to(np.asarray(at(t), dtype=np.float64), (_length(drawn),)))
+        for limit, beyond in ((large, ~(size < fmt.largest)), (small, size < fmt.tiny)):
+            if FEW_BEYOND < int(beyond.sum()) < len(beyond) - FEW_BEYOND:
+                found.append(make("lt", make("abs", t), limit))
+    return found[:: max(1, len(found) // LIMITS)][:LIMITS]
 
 
 def _balances(definition: Term) -> list[Term]:

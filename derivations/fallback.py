@@ -18,11 +18,17 @@ from lossmith.derivations.moves import Move
 from lossmith.derivations.terms import ONE, ZERO, Term, div, node
 
 
-def with_fallback(answer: Answer, root: Answer, tried: Sequence[Judge]) -> Answer:
-    """`answer`, or where it is not finite `root`, if at some point that was tried only that has it."""
-    if answer is root or not any(len(lost(answer.term, root.term, judge)) for judge in tried):
+def with_fallback(answer: Answer, root: Answer, tried: Sequence[Judge], unsure: bool = False) -> Answer:
+    """`answer`, or where it is not finite `root`, if at some point that was tried only that has a value.
+
+    unsure: the answer fails at some points, so that others are likely: `root` stands by whatever was tried, but
+    where it is not finite either, the answer counts.
+    """
+    if answer is root or not (unsure or any(len(lost(answer.term, root.term, judge)) for judge in tried)):
         return answer
-    made = _either(answer.term, root.term)
+    made = _either(answer.term, _either(root.term, answer.term) if unsure else root.term)
+    if unsure:
+        return dataclasses.replace(answer, moves=(*answer.moves, Move.otherwise(answer.term, made)), term=made)
     before, after = (sum(_without_value(term, judge) for judge in tried) for term in (answer.term, made))
     if after >= before:
         return answer

@@ -30,7 +30,7 @@ from lossmith.derivations.ulp import FORMATS
 
 PROOFS = Path(__file__).resolve().parent / "rules" / "proofs.json"
 CHECKED = 40  # points at which a step without a proof is enclosed
-DOUBTFUL = 0.25  # of them: so many may be beyond what balls can tell of one side alone
+DOUBTFUL, MILD = 0.25, 4.0  # of them: so many may be beyond what balls tell of one side, at numbers of this size
 
 
 def check_rule(rule: Rule) -> dict[str, float] | None:
@@ -357,7 +357,7 @@ def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Te
         same = balls.overlaps(a, b, env)
         unknown = [] if same else [math.isnan(balls.scalar_truth(t, env, arguments)) for t in (a, b)]
         if any(unknown):  # undefined, or beyond what balls can tell
-            doubtful += not all(unknown)
+            doubtful += not all(unknown) and all(abs(v) <= MILD for v in env.values())
             continue
         tried += 1
         held += same

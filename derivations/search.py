@@ -84,13 +84,14 @@ def stabilize(definition: Term, arguments: tuple[Argument, ...], order: Order = 
     if answer is not root:
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
     found = [answer]
-    if answer is not root and (harmed := _harmed(answer, root, other, search)):
-        search.extend(other.select(harmed))
-        answer, fresh = _searched(search, fresh.joined(other.select(harmed)), edges, given)
+    if answer is not root and (missed := _harmed(answer, root, other, search) or _overlooked(
+            answer, fresh, other, search)):
+        search.extend(other.select(missed))
+        answer, fresh = _searched(search, fresh.joined(other.select(missed)), edges, given)
         other = other.joined(_some(disputed(answer.term, root.term, fresh, given)))
         found.insert(0, answer)
     answer = kept(found, root, (fresh, other, edges, _cornered(edges, given)), target)
-    answer = _defined(answer, (sight, fresh, edges))
+    answer, fresh = _defined(answer, (sight, fresh, edges)), fresh.joined(other)
     try:
         return _report(answer, root, arguments, order, fresh, target, given)
     except ArithmeticError as refused:  # a step that its check refutes is not handed on
@@ -236,6 +237,13 @@ def _harmed(answer: Answer, root: Answer, other: Judge, search: Search) -> list[
     if search.budget.late() or not worse(answer, root, other, search.target):
         return []
     return _failures(answer, other, search.target)
+
+
+def _overlooked(answer: Answer, fresh: Judge, other: Judge, search: Search) -> list[int]:
+    """Points at which an answer fails that is stable wherever it was looked at until now, while there is time."""
+    if search.budget.late() or _failures(answer, fresh, STABLE):
+        return []
+    return _failures(answer, other, STABLE)
 
 
 def _failures(answer: Answer, fresh: Judge, target: float) -> list[int]:

@@ -41,7 +41,8 @@ def kept(found: Sequence[Answer], root: Answer, tried: tuple[Judge, Judge, Judge
                 and not dearer(a, root, both) and gained(a, root, both, edges, target)]
 
     other_forms = [f for f in found if f is not root]
-    good = better(with_fallback(f, root, tried) for f in other_forms) or better(
+    unsure = {f.term: _beyond_excuse(both, both.ulps(f.term)) > STABLE for f in other_forms}
+    good = better(with_fallback(f, root, tried, unsure[f.term]) for f in other_forms) or better(
         standing_in(f, root) for f in other_forms)
     if len(good) == 2 and loss(good[1], both) + LUCK < loss(good[0], both):
         return good[1]

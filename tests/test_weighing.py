@@ -81,6 +81,34 @@ def test_the_form_stands_in_only_where_the_definition_has_no_value() -> None:
     assert both[:2].tolist() == given[:2].tolist()
 
 
+def test_an_unsure_form_has_the_definition_beside_it_whatever_was_tried() -> None:
+    root, answer = form("log(x)/(x - 1)"), form("log1p(x - 1)/(x - 1)")
+    _, drawn, _ = on("log(x)/(x - 1)", x="[2,8]")
+    assert fallback.with_fallback(answer, root, [drawn]) is answer
+    made = fallback.with_fallback(answer, root, [drawn], unsure=True)
+    assert made.term is not answer.term
+    at = Evaluator({"x": np.array([0.0, 1.0, 4.0])})
+    given, stands, both = (np.asarray(at(t)) for t in (root.term, answer.term, made.term))
+    assert np.isnan(stands[1]) and np.isnan(given[1]) and np.isnan(both[1])
+    assert both[[0, 2]].tolist() == stands[[0, 2]].tolist()
+
+
+def test_forms_are_disputed_where_a_part_of_one_overflows() -> None:
+    _, drawn, _ = on("log(x/10*y)", x="(0,inf)", y="(0,inf)")
+    found = disputed(read("log(x*y/10)"), read("log(x/10*y)"), drawn, ())
+    overflown = np.isinf(found.value(read("log(x*y/10)"))) & np.isfinite(found.truth)
+    assert overflown.any()
+    near = np.abs(found.env["x"] * (found.env["y"] / 10))[overflown]
+    assert (near < F64.largest).all()
+
+
+def test_forms_are_disputed_where_all_arguments_are_alike() -> None:
+    _, drawn, _ = on("sqrt(z) - (y - x)", x="(0,inf)", y="(0,inf)", z="(0,inf)")
+    found = disputed(read("(sqrt(z) + x) - y"), read("sqrt(z) - (y - x)"), drawn, ())
+    alike = (found.env["x"] == found.env["y"]) & (found.env["y"] == found.env["z"])
+    assert alike.sum() >= 2
+
+
 def test_forms_are_disputed_where_the_one_or_the_other_has_no_value() -> None:
     root, drawn, _ = on("x/(1 + x)", x="[0,inf)")
     found = disputed(read("x**2/(x + x**2)"), root.term, drawn, ())
