@@ -241,7 +241,7 @@ def _difference(made: Case, form: Term, series: bool) -> str:
             # counts: the limit, or what the definition computes there too.
             at = evaluate.Evaluator({n: np.array([v + 0.0]) for n, v in env.items()})
             other, given = (float(np.broadcast_to(at(t), 1)[0]) for t in (form, machine(made.term)))
-            if other == given:
+            if other == given or (math.isnan(other) and math.isnan(given)):
                 continue
             if apart(other, one, FORMATS["float64"]) <= REACHED:
                 continue
