@@ -89,7 +89,8 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
     try:
         for _ in range(ORDERS):
             below, above = (substituted(t, place) for t in (bottom, top))
-            if _infinite(below) or _infinite(above):  # both may be, and their zeros must not cancel
+            # What is divided by zero may cancel, or hide behind a factor 0.
+            if not (_regular(bottom, place) and _regular(top, place)):
                 return None
             if below is not ZERO:
                 found = collect(build("div", above, below))
@@ -102,6 +103,19 @@ def limit(top: Term, bottom: Term, place: Place) -> Term | None:
     except (CalculusProblem, ZeroDivisionError, ValueError, OverflowError):
         return None
     return None
+
+
+def _regular(term: Term, place: Place) -> bool:
+    """Whether no part of it divides by zero at a place, or takes the logarithm of zero."""
+    done: dict[int, Term] = {}
+    for t in walk(replace(term, {place.variable: place.value})):
+        args = tuple(done[a.id] for a in t.args)
+        if (t.op == "div" and args[1] is ZERO) or (t.op == "log" and args[0] is ZERO):
+            return False
+        if t.op == "pow" and args[0] is ZERO and is_const(args[1]) and number(args[1]) < 0:
+            return False
+        done[t.id] = _tidy(t.op, args) if t.args else t
+    return True
 
 
 def _kinked(term: Term, place: Place) -> bool:
@@ -129,15 +143,20 @@ def tidied(term: Term) -> Term:
     """The term rebuilt with its constants folded, sums and products collected."""
     done: dict[int, Term] = {}
     for t in walk(term):
-        made = build(t.op, *(done[a.id] for a in t.args)) if t.args else t
-        if made.op in ("add", "sub", "mul", "div"):
-            made = collect(made)
-        if made.op == "pow" and made.args[0] is ONE:
-            made = ONE
-        if made.op == "pow" and is_const(made.args[0], 0) and is_const(made.args[1]) and number(made.args[1]) > 0:
-            made = ZERO
-        done[t.id] = made
+        done[t.id] = _tidy(t.op, [done[a.id] for a in t.args]) if t.args else t
     return done[term.id]
+
+
+def _tidy(op: str, args: Sequence[Term]) -> Term:
+    """A node of tidied parts, folded and collected."""
+    made = build(op, *args)
+    if made.op in ("add", "sub", "mul", "div"):
+        made = collect(made)
+    if made.op == "pow" and made.args[0] is ONE:
+        return ONE
+    if made.op == "pow" and is_const(made.args[0], 0) and is_const(made.args[1]) and number(made.args[1]) > 0:
+        return ZERO
+    return made
 
 
 def patched(term: Term) -> Iterator[Move]:

@@ -118,6 +118,7 @@ def test_forms_are_disputed_where_the_one_or_the_other_has_no_value() -> None:
 
 @pytest.mark.parametrize("quotient, value", [
     ("abs(exp(y) - 1)/y", None), ("sqrt(x*y + x*y)/sqrt(-expm1(-x)*exp(3))", None), ("max(y, y**2)/y", None),
+    ("(x - sqrt(x**2 - x))**2/x", None), ("(exp(x) - 1 - x)/x**2", 0.5),
     ("sin(y)/y", 1.0), ("abs(cos(y))*sin(y)/y", 1.0)])
 def test_a_slope_that_does_not_exist_says_nothing_of_a_limit(quotient: str, value: float | None) -> None:
     top, bottom = read(quotient).args
