@@ -7,7 +7,7 @@ correctly rounded and the result is the same on every machine; float64 is NumPy'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,13 @@ LOGICAL: Mapping[str, Callable[..., Any]] = {
 
 def _whole_power(a: special.Pair, n: special.Pair) -> special.Pair:
     return special.power(a, int(n[0]))
+
+
+def in_float64(t: Term, args: Sequence[Array]) -> Array:
+    """A `precise` node for formats narrower than float64, which has twice their digits: not rounded to them yet."""
+    found: Array = compute(t, args, SIMPLE, lambda v: np.float64(v.numerator / v.denominator),
+                           lambda: np.float64(math.pi))
+    return found
 
 
 _IN_PAIRS: Mapping[str, Callable[..., Any]] = {**special.PAIRED, **special.ENDED, "pow": _whole_power}
@@ -199,8 +206,7 @@ class Evaluator:
         if t.value is None:
             return args[0]
         if self.fmt.name != "float64":
-            return self._round(compute(t, args, SIMPLE, lambda v: np.float64(v.numerator / v.denominator),
-                                       lambda: np.float64(math.pi)))
+            return self._round(in_float64(t, args))
         found = compute(t, [(a, np.zeros_like(a)) for a in args], _IN_PAIRS, split, lambda: special.PI)
         return self._round(special.value(found) if isinstance(found, tuple) else found)
 

@@ -76,7 +76,18 @@ class _Mixed(evaluate.Evaluator):
         return out
 
     def _compute(self, t: Term) -> Doubles:
+        if t.op == "precise":
+            return self._precise(t)
         return self._number(t) if t.op == "const" else np.asarray(super()._compute(t))
+
+    def _precise(self, t: Term) -> Doubles:
+        """Each stretch as its format does it: only float64 needs pairs."""
+        out = np.array(np.broadcast_to(super()._precise(t), (self.count,)))
+        for fmt, place in self.stretches:
+            if fmt.name != "float64" and t.value is not None:
+                args = [np.broadcast_to(a, (self.count,))[place] for a in self._aligned(t)]
+                out[place] = ulp.round_array(evaluate.in_float64(t, args), fmt)
+        return out
 
     def _number(self, t: Term) -> Doubles:
         rounded = [ulp.round_fraction(number(t), f) for f, _ in self.stretches]

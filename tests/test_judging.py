@@ -13,6 +13,7 @@ from lossmith.derivations.domains import parse_domain
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.measure import judge, judges
+from lossmith.derivations.precise import wrap
 from lossmith.derivations.regimes import quantities
 from lossmith.derivations.rules.base import pattern_term as read
 from lossmith.derivations.search import stabilize
@@ -176,3 +177,16 @@ def test_a_large_scale_beside_a_root_does_not_hide_it():
     whole = judge(read("s*log(x)"), known, fmt, 20, 1)
     there = whole.at({"x": np.array([1.03125, 1.5]), "s": np.array([1e6, 1e6])}, fmt)
     assert [there.near_root(i) for i in range(2)] == [True, False]
+
+
+def test_twice_the_digits_of_a_narrow_format_are_float64_also_beside_float64():
+    definition = read("y*(x + 1) - x - x")
+    given = arguments(x="(-inf,0)", y="(0,inf)")
+    in_pairs = wrap(read("2 - (x + 1)*(2 - y)"))
+    assert in_pairs.op == "precise"
+    both = judges(definition, given, {F64: 60, F32: 60}, 4)
+    columns = {"x": np.array([-1e-30, -0.5]), "y": np.array([1e-30, 0.25])}
+    both = both.at(columns, F64).joined(both.at({n: np.float32(c).astype(float) for n, c in columns.items()}, F32))
+    for fmt, place in both.stretches:
+        alone = evaluate(in_pairs, {n: c[place] for n, c in both.env.items()}, fmt)
+        np.testing.assert_array_equal(both.value(in_pairs)[place], alone)
