@@ -49,7 +49,7 @@ CONFIRMING = 6000  # more of them, where the errors of the first look like harm
 REACHED = 16.0  # ulp between a limit and what the form computes there
 LOST = 2.0**20  # ulp: nothing is left
 SMALL_ERROR, HARM = 4.0, 1.5  # ulp; how many times worse counts
-REMAINDER = 2.0**-50  # what a form with a series may be off by, relative
+REMAINDER = 2.0**-50  # what a form with a series or a sum for an integral may be off by, relative
 MEMORY = 2**30
 
 UNARY = ("exp", "log", "sqrt", "neg", "log1p", "expm1", "tanh", "abs", "sinh", "cosh", "sigmoid", "softplus", "asinh",
@@ -218,7 +218,7 @@ def judged(made: Case) -> Outcome:
             out.seconds = round(time.process_time() - started, 2)
             out.refused = form.remaining if search.REFUSED in form.remaining else ""
             out.verdict, out.form, out.steps = form.verdict, show(form.term), [s.rule for s in steps]
-            series = any("series" in s.rule or "taylor" in s.rule for s in steps)
+            series = any(word in s.rule for s in steps for word in ("series", "taylor", "integral"))
             out.differs = _difference(made, form.term, series)
             for name in ("float32", "float64"):
                 _measure(made, form.term, name, out)

@@ -30,7 +30,7 @@ from lossmith.derivations.ulp import FORMATS
 
 PROOFS = Path(__file__).resolve().parent / "rules" / "proofs.json"
 CHECKED = 40  # points at which a step without a proof is enclosed
-DOUBTFUL, MILD = 0.25, 4.0  # of them: so many may be beyond what balls tell of one side, at numbers of this size
+DOUBTFUL, MILD = 0.25, 4.0  # of them: of so many the result may be beyond what balls tell, at numbers of this size
 
 
 def check_rule(rule: Rule) -> dict[str, float] | None:
@@ -357,14 +357,14 @@ def _enclosed(a: Term, b: Term, arguments: tuple[Argument, ...], given: tuple[Te
         same = balls.overlaps(a, b, env)
         unknown = [] if same else [math.isnan(balls.scalar_truth(t, env, arguments)) for t in (a, b)]
         if any(unknown):  # undefined, or beyond what balls can tell
-            doubtful += not all(unknown) and all(abs(v) <= MILD for v in env.values())
+            doubtful += unknown == [False, True] and all(abs(v) <= MILD for v in env.values())
             continue
         tried += 1
         held += same
     if held < tried or not tried:
         raise ArithmeticError(f"{a} and {b} differ")
     if doubtful > DOUBTFUL * tried:
-        raise ArithmeticError(f"{a} and {b}: at {doubtful} points only one of them has a value")
+        raise ArithmeticError(f"{a} and {b}: at {doubtful} points only the first has a value")
     return Evidence("enclosed", "both sides in ball arithmetic", tried)
 
 
