@@ -23,6 +23,7 @@ RUINED = 2.0**20  # ulp: nothing is left of a value that the definition has righ
 STEPS = (-5, -2, -1, 1, 2, 5)  # numbers beside one at which the definition is right by luck
 CHEAPER = 0.9  # of the cost: worth a step
 LUCK = 2.0  # bits that are lost by luck
+SPARE = 6  # of the last bits that are left of a value: as good as none
 FEWER, CLEARLY = 0.8, 2.0  # of the bits that are lost; times better beyond what is excused
 WORSE = 1.5  # times the worst error that luck does not explain
 HARMED, WEIGHED = 0.25, 200  # of the worst errors: so many larger are harm; points at which they are excused
@@ -124,8 +125,10 @@ def gained(answer: Answer, root: Answer, tried: Judge, edges: Judge, target: flo
         return bool(after.max() <= FAR_BETTER * before.max())
     if after.max() <= STABLE:
         return True
-    bits = [float(np.log2(np.clip(errors / STABLE, 1.0, 2.0**70)).sum()) for errors in (after, before)]
-    left = [_beyond_excuse(tried, errors) for errors in (after, before)]
+    # Where no digit is left one number is as good as another, or as none.
+    lost = 2.0 ** (np.array([f.precision for f in tried.fmts])[tried.kind] - SPARE)
+    bits = [float(np.log2(np.clip(errors / STABLE, 1.0, lost)).sum()) for errors in (after, before)]
+    left = [_beyond_excuse(tried, np.minimum(errors, lost)) for errors in (after, before)]
     if bits[0] <= bits[1] * FEWER:
         return True
     return left[1] > STABLE and left[0] * CLEARLY <= left[1]
