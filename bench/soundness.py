@@ -236,11 +236,12 @@ def _difference(made: Case, form: Term, series: bool) -> str:
                                                                            arguments=made.arguments):
             continue
         one, other = balls_value(made, made.term, env), balls_value(made, form, env)
-        if math.isnan(other):
-            # Balls know no value: a limit that directions disagree on, or that they cannot tell. What the form computes
-            # counts: the limit, or what the definition computes there too.
-            at = evaluate.Evaluator({n: np.array([v + 0.0]) for n, v in env.items()})
-            other, given = (float(np.broadcast_to(at(t), 1)[0]) for t in (form, machine(made.term)))
+        at = evaluate.Evaluator({n: np.array([v + 0.0]) for n, v in env.items()})
+        computed, given = (float(np.broadcast_to(at(t), 1)[0]) for t in (form, machine(made.term)))
+        if math.isnan(other) or not math.isfinite(given):
+            # Balls know no value, or a limit by approaching: directions may disagree, or the way be too short to tell.
+            # What the form computes counts: the limit, or what the definition computes there too.
+            other = computed
             if other == given or (math.isnan(other) and math.isnan(given)):
                 continue
             if apart(other, one, FORMATS["float64"]) <= REACHED:
