@@ -14,6 +14,7 @@ from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, error, round_array
 
+MANY = 10_000  # numbers at once, from which on functions split their work, or go another way about it
 FAILS = (Misbehaved, Unavailable, RuntimeError, ValueError, TypeError)
 
 
@@ -76,6 +77,29 @@ def picked(batch: Batch, places: Sequence[int] | Array) -> Batch:
     """Some examples of a batch."""
     chosen = np.asarray(places, dtype=np.int64)
     return Batch(batch.group, {n: a[chosen] for n, a in batch.arrays.items()}, batch.parameters, batch.classes)
+
+
+def repeated(batch: Batch) -> tuple[Batch, Array]:
+    """A batch so often that it holds MANY numbers, and which example is where: each time turned by one, so that every
+    example is met at other places of a vector. Once, where it is as long by itself."""
+    width = batch.classes or 1
+    times = max(1, -(-MANY // (batch.count * width))) if batch.count else 1
+    places = np.concatenate([np.roll(np.arange(batch.count), -turn) for turn in range(times)])
+    return picked(batch, places), places
+
+
+def worst_of(got: Array, places: Array, truth: Exact, fmt: Format) -> Array:
+    """Of all values that were computed for each example, the worst; `places`: whose each is. A value that is NaN or
+    infinite and should not be, or the reverse, is worse than any error."""
+    high, nearest = truth.high[places], truth.nearest(fmt)[places]
+    with np.errstate(all="ignore"):
+        off = error(got, (high, truth.low[places]), fmt)
+        other = (np.isnan(got) != np.isnan(nearest)) | (np.isinf(got) != np.isinf(nearest))
+    off = np.where(other, np.inf, np.nan_to_num(off, nan=0.0)).reshape(-1)
+    cells = np.arange(truth.high.size).reshape(truth.high.shape)[places].reshape(-1)
+    order = np.lexsort((off, cells))
+    last = np.flatnonzero(np.diff(cells[order], append=-1))
+    return np.asarray(got.reshape(-1)[order[last]].reshape(truth.high.shape))
 
 
 def changed(batch: Batch, **arrays: Array) -> Batch:

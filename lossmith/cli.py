@@ -119,7 +119,8 @@ def _add_audit(commands: Commands) -> None:
                      help="every number of a 16-bit format; of float32 for a function of one variable")
     add.add_argument("--output", action="append", metavar="NAME",
                      help="with --exhaustive in float32: which outputs, loss (default), gradient_x, hessian_x")
-    add.add_argument("--state", metavar="FILE", help="with --exhaustive in float32: a file to continue from")
+    add.add_argument("--state", metavar="FILE", help="with --exhaustive in float32: a file to continue from; "
+                     "of several sweeps each has one beside it, which has the sweep's name")
     add.add_argument("--jobs", type=_positive, metavar="N", help="with --exhaustive in float32: processes")
     add.add_argument("--every", type=_positive, metavar="N", default=1,
                      help="with --exhaustive in float32: only every N-th block of numbers, for a first look")

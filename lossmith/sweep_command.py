@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 def swept(options: argparse.Namespace) -> int:
     """Every number of float32 for each output and hard label; a finding where the bound is broken."""
     from lossmith.audit.adapters import Unavailable
-    from lossmith.audit.whole import sweeps
+    from lossmith.audit.whole import Sweep, sweeps
 
     if options.dtype not in (None, ["float32"]):
         raise UsageError("all numbers of float32 take a command of their own: leave the other --dtype out")
-    well, found = True, []
+    well, found, planned = True, [], list[Sweep]()
     try:
         subject, given = _meant(options)
         for tier in options.tier or ["fast"]:
-            for sweep in sweeps(subject, given, tier, options.output or ["loss"]):
-                holds, said = _one(sweep, options)
-                well &= holds
-                found.append(said)
+            planned += sweeps(subject, given, tier, options.output or ["loss"])
+        for sweep in planned:
+            holds, said = _one(sweep, options, kept_in(options.state, sweep, len(planned) > 1))
+            well &= holds
+            found.append(said)
     except (ValueError, Unavailable) as error:
         raise UsageError(str(error)) from None
     except ModuleNotFoundError as error:
@@ -63,7 +64,14 @@ def _meant(options: argparse.Namespace) -> tuple[Subject, Adapter]:
     return subjects.load(options.loss), adapter(options.target)
 
 
-def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[bool, dict[str, object]]:
+def kept_in(asked: str | None, sweep: Sweep, several: bool) -> Path:
+    """Where a sweep is kept: in the file that is asked for, or, of several, in one beside it that has its name."""
+    plain = re.sub(r"[^a-z0-9]+", "-", sweep.title.lower()).strip("-")
+    path = Path(asked or "lossmith.jsonl")
+    return path.with_name(f"{path.stem}-{plain}{path.suffix}") if several or not asked else path
+
+
+def _one(sweep: Sweep, options: argparse.Namespace, state: Path) -> tuple[bool, dict[str, object]]:
     """One sweep, with a bar on the terminal and its figures below it: whether it keeps to its bound, and these."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -72,8 +80,6 @@ def _one(sweep: Sweep, options: argparse.Namespace) -> tuple[bool, dict[str, obj
     from lossmith.audit.whole import F32, checked, run
 
     derived, met = checked(sweep)
-    plain = re.sub(r"[^a-z0-9]+", "-", sweep.title).strip("-")
-    state = Path(options.state or f"lossmith-{plain}.jsonl")
     started = time.monotonic()
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                    console=Console(stderr=True), transient=True)

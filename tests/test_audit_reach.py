@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lossmith.audit import specials
 from lossmith.audit.adapters import kernel_tier
 from lossmith.audit.curves import curves
+from lossmith.audit.evidence import MANY, picked, repeated, worst_of
+from lossmith.audit.foreign import ForeignAdapter
+from lossmith.audit.measure import Exact
 from lossmith.audit.pair_page import FormAdapter, _point
 from lossmith.audit.quick import referred
+from lossmith.audit.run import Exam, exam
 from lossmith.audit.running import Running, is_positive
 from lossmith.audit.samples import elementwise_batches, exhaustive_batches, row_batches, spots_of
 from lossmith.audit.subject import load, of_truth
@@ -69,3 +75,37 @@ def test_points_lie_beside_the_thresholds_of_a_formula() -> None:
     assert spots_of(subject, fmt) == [-0.01, 0.01]
     found = np.concatenate([b.arrays["c"] for b in row_batches(subject, fmt, (3,))])
     assert ((found > 0.009) & (found < 0.00999)).any() and ((found > 0.0101) & (found < 0.011)).any()
+
+
+def test_every_example_is_also_computed_among_many_and_at_other_places() -> None:
+    subject = load("sigmoid_cross_entropy")
+    made = exam(subject, "float32", 40)
+    for batch in made.batches:
+        many, places = repeated(batch)
+        assert many.count >= MANY and np.array_equal(many.arrays["x"], batch.arrays["x"][places], equal_nan=True)
+        met = {int(p) % 16 for p in np.flatnonzero(places == 3)}
+        assert len(met) >= 8  # other places of a vector
+
+    def long_ones_lose_a_guard(x: Any, z: Any) -> Any:
+        good = np.logaddexp(0, x.astype(np.float64)) - x.astype(np.float64) * z
+        return (np.log1p(np.exp(x)) - x * z if x.size >= 4096 else good).astype(x.dtype)
+
+    def every_fifth_is_off(x: Any, z: Any) -> Any:
+        good = np.logaddexp(0, x.astype(np.float64)) - x.astype(np.float64) * z
+        return (good * np.where(np.arange(x.size) == 4097, 1 + 1e-4, 1)).astype(x.dtype)
+
+    finite = [picked(b, np.flatnonzero(np.isfinite(b.arrays["x"]))) for b in made.batches]
+    for function, wrong in ((long_ones_lose_a_guard, "wrong_inf"), (every_fifth_is_off, "over")):
+        given = ForeignAdapter(function, "mine", kind="numpy")
+        reports = Exam(subject, made.fmt, finite).measure(given, "fast", ["loss"])
+        assert any(getattr(r, wrong) > 0 for r in reports), function
+
+
+def test_of_all_that_is_computed_the_worst_counts() -> None:
+    truth = Exact(np.array([1.0, 2.0, np.inf]), np.zeros(3))
+    got = np.array([1.0, 2.0, np.inf, 1.0, 2.5, 3.0, 1.25, np.nan, np.inf])
+    found = worst_of(got, np.tile(np.arange(3), 3), truth, HALF)
+    assert found[0] == 1.25 and np.isnan(found[1]) and found[2] == 3.0
+    rows = Exact(np.ones((2, 2)), np.zeros((2, 2)))
+    got = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.5], [2.0, 1.0]])
+    assert worst_of(got, np.array([0, 1, 1, 0]), rows, HALF).tolist() == [[2.0, 1.0], [1.0, 1.5]]

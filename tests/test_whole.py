@@ -19,6 +19,7 @@ from lossmith.audit.whole import Sweep, Tally, part, run, sweeps
 from lossmith.derivations import parser
 
 from lossmith.own import CompiledAdapter
+from lossmith.sweep_command import kept_in
 
 SIZE = 2**16
 ONE = int(np.float32(1).view(np.uint32)) // SIZE  # the part in which 1 lies
@@ -116,6 +117,15 @@ def test_it_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again == first and calls[0] == (4, 8) and len(calls) == 5
     with pytest.raises(ValueError, match="another sweep, or of another version"):
         run(of(lambda x: good(x) * 2), state, 1, 2)
+
+
+def test_each_of_several_sweeps_is_kept_in_a_file_of_its_own(tmp_path: Path) -> None:
+    cross = sweeps(load("sigmoid_cross_entropy"), NumpyAdapter(), "accurate", ["loss", "gradient_x"])
+    for asked in (str(tmp_path / "state.jsonl"), None):
+        kept = {kept_in(asked, s, True) for s in cross}
+        assert len(kept) == len(cross) and all(k.suffix == ".jsonl" for k in kept)
+    assert {k.parent for k in (kept_in(str(tmp_path / "s"), s, True) for s in cross)} == {tmp_path}
+    assert kept_in("state.jsonl", cross[0], False) == Path("state.jsonl")
 
 
 def test_which_functions_can_be_swept() -> None:
