@@ -107,11 +107,13 @@ def _c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Cal
         library = compiled.load_text(name, texts[f"c/{name}.c"], texts[f"c/{name}.h"])
         options = {"dtype": SUFFIX[setting.dtype], "tier": setting.tier, "threads": setting.threads}
         function = library.function(name, setting.entry, options["dtype"], setting.tier)
+        times = library.function(name, f"{setting.entry}_times", options["dtype"], setting.tier) \
+            if setting.both and setting.mean else None
     except (compiled.CompileError, KeyError) as problem:
         raise Unavailable(f"C: {problem}") from None
     if setting.mean:
         return _mean_in_c(function, library.prototypes[name, setting.entry, options["dtype"], setting.tier].parameters,
-                          list(arrays.values()), setting)
+                          list(arrays.values()), setting, times)
     data, out = dict(arrays), library.call(name, setting.entry, dict(arrays), **options)
 
     def call() -> Any:
@@ -121,13 +123,14 @@ def _c(workload: Workload, arrays: Mapping[str, Array], setting: Setting) -> Cal
     return call
 
 
-def _mean_in_c(function: Any, parameters: Any, given: list[Array], setting: Setting) -> Call:
-    """The kernel as the faces' C calls it, which sums the losses of a block while the cache holds them."""
+def _mean_in_c(function: Any, parameters: Any, given: list[Array], setting: Setting, times: Any) -> Call:
+    """The kernel as the faces' C calls it, which sums the losses of a block while the cache holds them. times: the
+    kernel that takes the gradient's factor."""
     from lossmith.codegen import faces
 
     helpers, first = faces.helpers(), given[0]
     outputs = [p.name for p in parameters if p.kind == "output"]
-    plan = faces.planned(function, parameters, {}, first.itemsize)
+    plan = faces.planned(function, parameters, {}, first.itemsize, times)
     if helpers is None or plan is None or any(p.kind == "number" for p in parameters):
         raise Unavailable("C: the faces do not call it")
     made = {"loss": np.empty(1, first.dtype), "gradient": np.empty_like(first)}

@@ -148,7 +148,9 @@ def _planned(state: _State, dtype: Any, tier: str) -> _Plan | None:
         return None
     if takes != state.names or helpers is None or (state.rows and not state.per_class[0]):
         return None
-    plans = [faces.planned(f, p, domains, inner.itemsize) for f, p in zip(functions, parameters) if f is not None]
+    times = [None, None, library.function("loss_gradient_times", suffix, "fast")]
+    plans = [faces.planned(f, p, domains, inner.itemsize, t) for f, p, t in zip(functions, parameters, times)
+             if f is not None]
     if any(plan is None for plan in plans):
         return None
     labels = [p.kind == "label" for p in parameters[0] if p.kind in ("input", "label")]

@@ -152,16 +152,16 @@ def helper_source() -> Any:
 class Plan(ctypes.Structure):
     """An entry of a kernel, as `Plan` of the faces' C."""
 
-    _fields_ = (("kernel", ctypes.c_void_p), *((name, ctypes.c_int64) for name in
+    _fields_ = (("kernel", ctypes.c_void_p), ("times", ctypes.c_void_p), *((name, ctypes.c_int64) for name in
                 ("inputs", "numbers", "outputs", "rows", "size", "summed", "scaled")),
                 ("kind", ctypes.c_int64 * INPUTS), ("domain", ctypes.c_int64 * INPUTS), ("wide", ctypes.c_int64 * 2),
                 ("low", ctypes.c_double * INPUTS), ("high", ctypes.c_double * INPUTS))
 
 
 def planned(function: Callable[..., int], parameters: Sequence[Any], domains: dict[str, Any],
-            size: int) -> Plan | None:
+            size: int, times: Callable[..., int] | None = None) -> Plan | None:
     """How an entry is called whose values lie in these domains; None where C does not know how, or a domain is of
-    another kind. size: of a floating point number, in bytes."""
+    another kind. size: of a floating point number, in bytes. times: the entry with a factor of the gradient."""
     order = {"input": 0, "label": 0, "number": 1, "output": 2, "size": 3, "threads": 4}
     kinds = [order[p.kind] for p in parameters]
     inputs = [p for p in parameters if order[p.kind] == 0]
@@ -170,7 +170,8 @@ def planned(function: Callable[..., int], parameters: Sequence[Any], domains: di
             or any(len(values) not in (0, 2) for _, _, _, values in domains.values()):
         return None
     names = [p.name for p in outputs]
-    made = Plan(ctypes.cast(function, ctypes.c_void_p), len(inputs), kinds.count(1), len(outputs),  # type: ignore[arg-type]
+    also = None if times is None or kinds.count(1) == NUMBERS else ctypes.cast(times, ctypes.c_void_p)  # type: ignore[arg-type]
+    made = Plan(ctypes.cast(function, ctypes.c_void_p), also, len(inputs), kinds.count(1), len(outputs),  # type: ignore[arg-type]
                 kinds.count(3) > 1, size, *(names.index(n) if n in names else -1 for n in ("loss", "gradient")))
     made.wide[:len(outputs)] = ["classes" in p.shape for p in outputs]
     for n, p in enumerate(inputs):

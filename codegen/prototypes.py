@@ -9,7 +9,7 @@ _ARRAY = re.compile(r"^//   (\w+) +(\([a-z, ]+\)|number)")
 _LAUNCHER = re.compile(r"^(?:cudaError_t|int) lossmith_(\w+)\((.*?)(?:, cudaStream_t stream)?\);$")
 _ENDINGS = (("_f32_accurate", "f32", "accurate"), ("_f64_accurate", "f64", "accurate"), ("_f32", "f32", "fast"),
             ("_f64", "f64", "fast"), ("_bf16", "bf16", "fast"), ("_f16", "f16", "fast"))
-ENTRIES = ("loss_gradient", "gradient_hessian", "gradient", "loss")
+ENTRIES = ("loss_gradient_times", "loss_gradient", "gradient_hessian", "gradient", "loss")
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,19 @@ def test_a_gradient_divided_below_the_normal_numbers_keeps_its_digits(pair: Any,
 
 
 @needs_compiler
+def test_a_kernel_that_loses_digits_on_its_way_divides_as_any_other(pair: Any) -> None:
+    """Probabilities below the normal numbers, in some blocks only: the bits are those of a division apart."""
+    torch = pytest.importorskip("torch")
+    faced = getattr(pair("pt", UNITS[1])[0], UNITS[1])
+    x, y = torch.randn(3000, 100), torch.randint(0, 100, (3000,))
+    x[1500:, 7] = 300.0
+    mean, each = x.clone().requires_grad_(), x.clone().requires_grad_()
+    faced(mean, y).backward()
+    faced(each, y, reduction="none").sum().backward()
+    assert torch.equal(mean.grad, each.grad * torch.tensor(1 / 3000))
+
+
+@needs_compiler
 def test_backward_twice_and_after_a_change(pair: Any) -> None:
     """The first time as saved, then anew; a tensor that was changed in between is said, as torch says it."""
     torch = pytest.importorskip("torch")

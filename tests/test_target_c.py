@@ -48,6 +48,14 @@ def one_argument(op: str) -> Bundle:
     return bundle(f"only_{op}", Elementwise(op, (x,), Program((), {"loss": node(op, (var("x"),))})))
 
 
+def sigmoid() -> Bundle:
+    x = Input("x", "scalar", "input", "real")
+    decay = node("exp", (neg(node("abs", (var("x"),))),))
+    return bundle("curve", Elementwise("curve", (x,), Program((), {
+        "loss": add(node("max", (var("x"), const(0))), node("log1p", (decay,))),
+        "gradient_x": div(const(1), add(const(1), node("exp", (neg(var("x")),))))})))
+
+
 def softmax() -> Bundle:
     """Softmax cross entropy with a label, as its stable form is."""
     x, y = Input("x", "row", "input", "real"), Input("y", "label", "label", "index")
@@ -247,6 +255,28 @@ def test_threads_give_the_same_bits(folder: Path) -> None:
         given = drawn(200_000 // classes, classes)
         one, two = (library.call("rows", "loss_gradient", given, threads=n) for n in (1, 2))
         assert all((one[k].view(np.uint8) == two[k].view(np.uint8)).all() for k in one)
+
+
+@needs_compiler
+@pytest.mark.parametrize("classes", [None, 1, 10, 64, 65, 300])
+def test_a_factor_of_the_gradient_is_multiplied_where_it_is_written(classes: int | None, folder: Path) -> None:
+    library = built(softmax() if classes else sigmoid(), folder)
+    unit = library.source.name
+    given = drawn(37, classes) if classes else {"x": np.linspace(-90, 90, 1001)}
+    if classes:
+        given["y"][5] = classes
+    else:
+        given["x"][5] = np.nan
+    for dtype, tier in (("f32", "fast"), ("f64", "fast"), ("f16", "fast"), ("f32", "accurate")):
+        plain = library.call(unit, "loss_gradient", given, dtype, tier)
+        found = library.call(unit, "loss_gradient_times", {**given, "times": 0.3}, dtype, tier)
+        np.testing.assert_array_equal(found["loss"], plain["loss"])
+        once = dtype == "f16" or tier == "accurate"  # multiplied in more digits than are stored
+        wanted = plain["gradient"] * plain["gradient"].dtype.type(0.3)
+        np.testing.assert_allclose(found["gradient"], wanted, rtol=once * 2e-3 if dtype == "f16" else once * 2e-7,
+                                   atol=once * 6e-8)
+        assert np.isnan(found["gradient"][5]).all() and np.isfinite(found["gradient"][6]).all()
+    assert (unit, "loss_gradient_times", "f64", "accurate") not in library.prototypes
 
 
 @needs_compiler

@@ -55,6 +55,7 @@ NOTES = (
     "to use at most, 0 for as many as OpenMP offers; without OpenMP one. Outputs may not overlap inputs, except that",
     "an elementwise output may be an input itself. float16 and bfloat16 are held in uint16_t and computed in float32.",
     "The `accurate` functions compute float32 in float64, and float64 in pairs of float64, and round once.",
+    "times: what the gradient is multiplied by before it is written, as by 1 / count for a mean of losses.",
     "Rounding must be to nearest and subnormal numbers on, as they are unless a program changes them. Compile with",
     "-ffp-contract=off -fno-math-errno -fno-trapping-math: the bits are then the same at every optimization level.",
 )
@@ -116,8 +117,18 @@ def _has_power(terms: Sequence[Any]) -> bool:
     return any("pow_f(" in printed(t, FLOAT) for t in terms)
 
 
-def _prototype(bundle: Bundle, entry: Entry, precision: Precision, takes: Sequence[str]) -> str:
-    return f"int lossmith_{bundle.origin.unit}_{entry.name}_{precision.suffix}({', '.join(takes)}, int threads)"
+def _public(bundle: Bundle, entry: Entry, precision: Precision, takes: Sequence[str]) -> dict[str, str]:
+    """What is called from outside: the prototype; of a loss and its gradient that of the function that also takes a
+    factor, and how the plain one calls it."""
+    name, ends = f"lossmith_{bundle.origin.unit}_{entry.name}", f"_{precision.suffix}"
+    plain = f"int {name}{ends}({', '.join(takes)}, int threads)"
+    if not c_drivers.is_scaled(entry.name, precision.arithmetic):
+        return {"prototype": plain, "plain": "", "forward": ""}
+    place = next(n for n, t in enumerate(takes) if not t.startswith(("const ", "double ")))
+    names = [t.replace("*", " ").split()[-1] for t in takes]
+    taken, given = [*takes[:place], "double times", *takes[place:]], [*names[:place], "1", *names[place:]]
+    return {"prototype": f"int {name}_times{ends}({', '.join(taken)}, int threads)", "plain": plain,
+            "forward": f"{name}_times{ends}({', '.join(given)}, threads)"}
 
 
 def _elementwise(bundle: Bundle) -> dict[str, Any]:
@@ -170,21 +181,25 @@ def _launcher(bundle: Bundle, entry: Entry, precision: Precision, arrays: Sequen
     given += [made.format(f"par{n}") for n in range(len(parameters))]
     results = [f"result{n}" for n in range(len(outputs))]
     names = [identifier(a.name) for a in arrays], [identifier(p.name) for p in parameters]
-    size = c_drivers.SIZES[storage]
+    size, scaled = c_drivers.SIZES[storage], c_drivers.is_scaled(entry.name, arithmetic)
+    factor = ["times"] if scaled else []
     soon = [f"SOON({name}{n} + first + {AHEAD // size}, {written});"
             for name, count, written in (("in", len(arrays), 0), ("out", len(outputs), 1)) for n in range(count)]
     return {
         "bit": precision.bit, "loop": f"loop_{entry.name}_{precision.suffix}",
         "loop_takes": ", ".join([*(f"const {storage}* in{n}" for n in range(len(arrays))),
                                  *(f"const double par{n}" for n in range(len(parameters))),
+                                 *(f"const {arithmetic.type} {f}" for f in factor),
                                  *(f"{storage}* out{n}" for n in range(len(outputs)))]),
         "inside": [f"{arithmetic.type} {', '.join(results)};",
                    f"element_{entry.name}{arithmetic.suffix}({', '.join([*given, *('&' + r for r in results)])});",
-                   *(f"out{n}[i] = to_{precision.suffix}({r});" for n, r in enumerate(results))],
+                   *(f"out{n}[i] = to_{precision.suffix}({c_drivers.scaled(r, o, scaled)});"
+                     for n, (r, o) in enumerate(zip(results, outputs)))],
         "soon": [] if arithmetic is PAIR else soon, "line": LINE // size,
-        "prototype": _prototype(bundle, entry, precision, takes),
-        "whole": ", ".join([*names[0], *names[1], *outputs]),
-        "piece": ", ".join([*(f"{a} + first" for a in names[0]), *names[1], *(f"{o} + first" for o in outputs)]),
+        **_public(bundle, entry, precision, takes),
+        "whole": ", ".join([*names[0], *names[1], *factor, *outputs]),
+        "piece": ", ".join([*(f"{a} + first" for a in names[0]), *names[1], *factor,
+                            *(f"{o} + first" for o in outputs)]),
     }
 
 
@@ -202,7 +217,7 @@ def _row(bundle: Bundle) -> dict[str, Any]:
         views.append({
             "summary": " and ".join(name for _, name in entry.outputs) + ".", "bodies": list(bodies.values()),
             "launchers": [{**c_drivers.launcher(writer, bodies[p.arithmetic], p.suffix, p.storage, p.arithmetic),
-                           "bit": p.bit, "prototype": _prototype(bundle, entry, p, c_drivers.takes(writer, p.storage))}
+                           "bit": p.bit, **_public(bundle, entry, p, c_drivers.takes(writer, p.storage))}
                           for p in PRECISIONS],
         })
     shapes = [Array(identifier(i.name), {"row": "(rows, classes)", "parameter": "number"}.get(i.kind, "(rows)"),

@@ -23,6 +23,17 @@ def takes(writer: RowWriter, storage: str) -> list[str]:
     return [*made, *(f"{storage}* {name}" for _, name in writer.outputs), "int64_t rows", "int64_t classes"]
 
 
+def is_scaled(entry: str, a: Arithmetic) -> bool:
+    """Whether an entry has a function that multiplies the gradient, too: a loss with its gradient, which training
+    divides by the number of losses."""
+    return entry == "loss_gradient" and a is not PAIR
+
+
+def scaled(value: str, output: str, within: bool) -> str:
+    """What is written of an output."""
+    return f"{value} * times" if within and output == "gradient" else value
+
+
 def launcher(writer: RowWriter, body: dict[str, Any], suffix: str, storage: str, a: Arithmetic) -> dict[str, Any]:
     """Texts for the template: both loops, and how the public function calls them."""
     return _Driver(writer, body, suffix, storage, a).view()
@@ -38,6 +49,10 @@ class _Driver:
         self.stored = a.suffix != "_p" and suffix in ("f32", "f64")
         self.lanes = a.lanes
         self.ready: set[str] = set()
+        self.scaled = is_scaled(writer.entry, a)
+        names = dict(writer.outputs)
+        self.output_names = [names[key] for key in writer.class_outputs]
+        self.end_names = [names[key] for key in writer.row_outputs]
 
     def view(self) -> dict[str, Any]:
         parameters = ", ".join([
@@ -45,6 +60,7 @@ class _Driver:
             *(f"const {self.storage}* sc{n}" for n in range(len(self.inputs["scalar"]))),
             *(f"const int64_t* lab{n}" for n in range(len(self.inputs["label"]))),
             *(f"const double par{n}" for n in range(len(self.inputs["parameter"]))),
+            *([f"const {self.a.type} times"] if self.scaled else []),
             *(f"{self.storage}* out{n}" for n in range(len(self.writer.class_outputs))),
             *(f"{self.storage}* end{n}" for n in range(len(self.writer.row_outputs))),
             "const int64_t rows", "const int32_t classes"])
@@ -59,6 +75,7 @@ class _Driver:
             *(identifier(n) + whole for n in self.inputs["row"]),
             *(identifier(n) + first for n in self.inputs["scalar"]),
             *(identifier(n) + first for n in self.inputs["label"]), *(identifier(n) for n in self.inputs["parameter"]),
+            *(["times"] if self.scaled else []),
             *(names[key] + whole for key in self.writer.class_outputs),
             *(names[key] + first for key in self.writer.row_outputs), rows, "(int32_t)classes"])
 
@@ -182,6 +199,15 @@ class _Driver:
             return value
         return f"scaled_by({value}, s.sound[{at}])" if self.a is PAIR else f"{value} * s.sound[{at}]"
 
+    def _written(self, n: int, value: str) -> str:
+        """A class's n-th output in the type of the storage."""
+        return f"to_{self.suffix}({scaled(value, self.output_names[n], self.scaled)})"
+
+    def _ended(self, end: str, place: str, value: str) -> str:
+        """What a row's output is set to, in the type of the storage."""
+        name = self.end_names[int(end.removeprefix("end"))]
+        return f"{end}[{place}] = to_{self.suffix}({scaled(value, name, self.scaled)});"
+
     def _short_finish(self) -> list[str]:
         place, lanes = f"k * {self.lanes} + i", self.lanes
         common = {"k": "k", "at": "i", "lane": "i", "rows": f"held{{}}[{place}]", "kept": f"kept{{}}[{place}]"}
@@ -190,16 +216,19 @@ class _Driver:
         lines += self._over_lanes(self._args(self.functions["finish"], **common, outs="&last_{}[i]"))
         for e in ends:
             value = self._sound(f"last_{e}[i]", "i")
-            lines.append(f"for (int i = 0; i < count; ++i) {e}[row + i] = to_{self.suffix}({value});")
+            lines.append(f"for (int i = 0; i < count; ++i) {self._ended(e, 'row + i', value)}")
         if not self.writer.class_outputs:
             return lines
-        outs = range(len(self.writer.class_outputs))
         call = self._args(self.functions["epilogue"], **common, outs=f"&done_{{}}[{place}]")
         call = call.replace("&done_out", "&done")
         lines += self._over_classes(call)
-        values = [self._sound(f"done{n}[{place}]", "i") for n in outs]
-        lines += ["for (int i = 0; i < count; ++i) {", "    for (int32_t k = 0; k < classes; ++k) {",
-                  *(f"        out{n}[(row + i) * classes + k] = to_{self.suffix}({v});" for n, v in enumerate(values)),
+        joined = self.scaled and self.inputs["label"]  # both factors at once: one of them is 1, or all is NaN
+        ahead = [f"    const {self.a.type} by = s.sound[i] * times;"] if joined else []
+        written = [f"to_{self.suffix}(done{n}[{place}] * by)" if joined and name == "gradient"
+                   else self._written(n, self._sound(f"done{n}[{place}]", "i"))
+                   for n, name in enumerate(self.output_names)]
+        lines += ["for (int i = 0; i < count; ++i) {", *ahead, "    for (int32_t k = 0; k < classes; ++k) {",
+                  *(f"        out{n}[(row + i) * classes + k] = {w};" for n, w in enumerate(written)),
                   "    }", "}"]
         return lines
 
@@ -302,7 +331,7 @@ class _Driver:
         labels = [f"mark{n}[at] = to{n}[s.{self._label}[at]];" for n in range(len(self.kept)) if self._is_marked]
         return [*labels, self._args(self.functions["ready"], **self._common()), *self._along([
             f"{kind} {', '.join(f'done{n}' for n in outs)};", call,
-            *(f"to{n}[base + i] = to_{self.suffix}(done{n});" for n in outs)])]
+            *(f"to{n}[base + i] = {self._written(n, f'done{n}')};" for n in outs)])]
 
     @property
     def _label(self) -> str:
@@ -325,12 +354,13 @@ class _Driver:
                       + self._args(self.functions["finish"], **place, outs="&last_{}[i]")]
         for e in ends:
             value = self._sound(f"last_{e}[i]", "i")
-            lines.append(f"for (int i = 0; i < count; ++i) {e}[start + i] = to_{self.suffix}({value});")
+            lines.append(f"for (int i = 0; i < count; ++i) {self._ended(e, 'start + i', value)}")
         if self.writer.elsewhere:
             call = self._outs(self._args(self.functions["epilogue"], **place, outs="&done_{}"))
             lines += ["for (int i = 0; i < count; ++i) {", f"    {self.a.type} {', '.join(f'done{n}' for n in outs)};",
                       f"    {call}",
-                      *(f"    out{n}[(start + i) * classes + {k}] = to_{self.suffix}(done{n});" for n in outs), "}"]
+                      *(f"    out{n}[(start + i) * classes + {k}] = {self._written(n, f'done{n}')};" for n in outs),
+                      "}"]
         if outs and self.inputs["label"]:
             nan = "pair_of(NAN)" if self.a is PAIR else "NAN"
             lines += ["for (int i = 0; i < count; ++i) {",

@@ -259,7 +259,7 @@ _KEYWORDS = (
     "using virtual void volatile while xor xor_eq unix linux"
 )
 _SCOPE = ("index place lane known sums other count rows classes threads first upto step crew block pair sound "
-          "NAN INFINITY")
+          "times NAN INFINITY")
 # Functions of <math.h> that a local name may not hide from the helpers; helpers' own names end in _f, _d, _p.
 _MATH = "signbit frexp ldexp y0 y1 yn j0 j1 jn gamma signgam settle pair_of product_error"
 RESERVED = frozenset({*_KEYWORDS.split(), *_SCOPE.split(), *_MATH.split(), *FUNCTIONS, *C_NAMES.values(), "sqrt",
