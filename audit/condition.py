@@ -191,24 +191,29 @@ def row_conditions(term: Term, point: dict[str, Any], domains: dict[str, Domain]
                    free: Sequence[str] = (), reference: Reference | None = None) -> Doubles:
     """For every class at once: the condition where truth changes sign or touches zero nearby, else 1.
 
-    The inputs move by half an ulp times powers of two, up to as much as they are themselves. The
-    inputs in `free` also move alone: where half an ulp of them changes truth beyond `_double_root`.
+    Nearby: within twice the distance at which a straight line through the point meets zero, or up to the next that is
+    tried. The inputs move by half an ulp times powers of two, up to as much as they are themselves. The inputs in
+    `free` also move alone: where half an ulp of them changes truth beyond `_double_root`.
     `reference`: what stands for truth where its bound suffices.
     """
     here = _floats(balls.truth(term, point))
     unit = ulp_of(np.where(np.isfinite(here), here, 1.0), fmt)
-    far = fmt.precision // 2 * 2  # as far in long rows, in longer steps
-    powers = [0, *reversed(range(far, 0, -2 if len(here) <= LONG else -8))]
+    far, apart = fmt.precision // 2 * 2, 2 if len(here) <= LONG else 4  # as far in long rows, in longer steps
+    powers = [0, *reversed(range(far, 0, -apart))]
     steps = [(moves, way, power) for moves in _patterns_of_rows(point, list(domains)) for way in (1.0, -1.0)
              for power in powers]
     near = [_held(point, _shifted(point, moves, way * 2.0**power, fmt), domains) for moves, way, power in steps]
-    beside = [_held(point, _shifted(point, moves, 1.0, fmt), domains)
-              for moves in (_patterns_of_rows(point, list(free)) if free else [])]
-    first = np.array([power == 0 for _, _, power in steps] + [True] * len(beside))
+    alone = [_held(point, _shifted(point, moves, 1.0, fmt), domains)
+             for moves in (_patterns_of_rows(point, list(free)) if free else [])]
+    first = np.array([power == 0 for _, _, power in steps] + [True] * len(alone))
     with np.errstate(all="ignore"):
-        there = _truths(term, [*near, *beside], here, np.where(first[:, None], unit / 1024, np.inf), reference)
+        there = _truths(term, [*near, *alone], here, np.where(first[:, None], unit / 1024, np.inf), reference)
         off = np.abs(there - here) / unit
-        crossed = (there[:len(near)] * np.sign(here) <= 0).any(axis=0)
+        lines = there[:len(near)].reshape(-1, len(powers), len(here))  # each way that the inputs move, step by step
+        slopes = np.abs(lines[:, :1] - here)
+        reach = np.where(slopes > unit / 256, 2 * np.abs(here) / slopes, 0.0) * 2.0**apart
+        beside = (2.0 ** np.array(powers)[:, None] <= reach) | (here == 0)
+        crossed = ((lines * np.sign(here) <= 0) & beside).any(axis=(0, 1))
         condition = np.fmax(1.0, np.fmax.reduce(off[:len(near)][first[:len(near)]], axis=0))
         touched = np.fmax.reduce(np.concatenate([np.ones((1, *here.shape)), off[len(near):]]), axis=0)
     condition = np.fmax(condition, touched)

@@ -55,3 +55,18 @@ def test_in_a_long_row_a_root_is_looked_for_as_far_as_in_a_short_one(fmt: str) -
     domains = {a.name: a.domain for a in unit.given if a.role == "input"}
     found = row_conditions(unit.outputs["gradient_x"], point, domains, FORMATS[fmt], ("x",))
     assert found[0] > 10 and found[1] == 1.0
+
+
+@pytest.mark.parametrize("classes", [3, 200])
+def test_a_root_far_away_excuses_nothing(classes: int) -> None:
+    """A share of a thousandth beside a target of 1e-20: it meets it where the logit has moved by 39, not by two."""
+    unit = subject.load("softmax_cross_entropy")
+    x, t = np.full(classes, 900.0), np.zeros(classes)
+    x[0], x[1], t[0], t[1] = 1000.0, 1000.0 - 6.9, 1.0, 1e-20
+    point = {"x": x, "t": t.astype(np.float32).astype(float)}
+    domains = {a.name: a.domain for a in unit.given if a.role == "input"}
+    found = row_conditions(unit.outputs["gradient_x"], point, domains, FORMATS["float32"], ("x",))
+    assert found[1] == 1.0
+    t[1] = 1.001e-3
+    found = row_conditions(unit.outputs["gradient_x"], {"x": x, "t": t}, domains, FORMATS["float32"], ("x",))
+    assert found[1] > 100
