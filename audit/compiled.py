@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from lossmith.audit.adapters import Unavailable, kernel_arrays, kernel_tier, kind_of, widened
+from lossmith.audit.evidence import MANY
 from lossmith.audit.host import ENTRY, SUFFIX
 from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
@@ -47,9 +48,10 @@ class CompiledAdapter:
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         arrays: dict[str, Any] = dict(zip((a.name for a in subject.given), kernel_arrays(subject, batch, dtype)))
+        threads = 2 if batch.count * (batch.classes or 1) >= MANY else 1
         try:
             found = library(subject.name).call(subject.name, ENTRY[kind_of(output)], arrays | dict(batch.parameters),
-                                               SUFFIX[dtype], kernel_tier(dtype, tier), threads=1)
+                                               SUFFIX[dtype], kernel_tier(dtype, tier), threads=threads)
         except compiled.CompileError as problem:
             raise Unavailable(str(problem)) from None
         with np.errstate(all="ignore"):

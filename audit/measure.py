@@ -15,6 +15,7 @@ from lossmith.derivations import balls
 from lossmith.derivations.terms import Term
 from lossmith.derivations.ulp import Array, Doubles, Format, error, round_array, split
 
+EXCUSES = 400  # examples that are asked for their condition, at least: each costs some evaluations of truth
 Excuse = Callable[[int, "int | None"], float]
 
 
@@ -169,15 +170,15 @@ def wrong_kinds(got: Array, truth: Exact, errors: Doubles, fmt: Format) -> Wrong
 
 
 def measure(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, batch: Batch,
-            excuse: Excuse | None = None, excuses: int = 400) -> Report:
+            excuse: Excuse | None = None, excuses: int = 0) -> Report:
     """Compare an output with the truth. `head` names what is measured; `excuse(i, k)` gives the
     factor by which the condition of example i (class k) excuses an error, 1 where it does not; it
-    is asked of at most `excuses` examples, the worst first."""
+    is asked of at most `excuses` examples (EXCUSES, or a tenth of them all), the worst first."""
     return located(got, truth, fmt, bound, head, batch, excuse, excuses)[0]
 
 
 def located(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, batch: Batch,
-            excuse: Excuse | None = None, excuses: int = 400) -> tuple[Report, Array]:
+            excuse: Excuse | None = None, excuses: int = 0) -> tuple[Report, Array]:
     """What `measure` finds, and where: which values are wrong in kind or beyond the bound, in the shape of truth."""
     got = np.asarray(got, dtype=np.float64)
     if got.shape != truth.high.shape:
@@ -187,7 +188,8 @@ def located(got: Array, truth: Exact, fmt: Format, bound: float, head: Report, b
     wrong = wrong_kinds(np.where(allowed, truth.nearest(fmt), got), truth, errors, fmt)
     spread = spread_of(np.where(wrong.nan | wrong.inf, np.inf, errors), got, truth.high)
     errors = np.where(wrong.nan | wrong.inf, 0.0, errors).reshape(-1)
-    excused = _excused(errors, wrong.side.reshape(-1), got.shape, bound, excuse, excuses)
+    excused = _excused(errors, wrong.side.reshape(-1), got.shape, bound, excuse,
+                       excuses or max(EXCUSES, batch.count // 10))
     wrong = wrong.without(excused.places.reshape(got.shape))
     counted = np.where(excused.places, 0.0, errors)
     kind = (wrong.nan | wrong.inf).reshape(-1)

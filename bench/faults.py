@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 from lossmith.audit.adapters import kernel_arrays, kind_of, widened
+from lossmith.audit.evidence import repeated
 from lossmith.audit.run import Exam, exam
 from lossmith.audit.samples import HARD, Batch
 from lossmith.audit.subject import Subject, load
@@ -145,7 +146,7 @@ def found_by_audit(held: Held, unit: str, dtype: str, small: bool = True) -> boo
     """
     for part, sound in zip(exams(unit, dtype, small), sound_outputs(unit, dtype, small), strict=True):
         for output, usual_values in sound.items():
-            found = (held.call(part.subject, output, b, dtype, "fast") for b in part.batches)
+            found = (called(held, part.subject, output, b, dtype) for b in part.batches)
             if all(np.array_equal(f, s, equal_nan=True) for f, s in zip(found, usual_values, strict=True)):
                 continue  # measured, it is what the kernel without the fault is
             for r in (r for r in part.measure(held, "fast", [output]) if not r.holds):
@@ -153,6 +154,11 @@ def found_by_audit(held: Held, unit: str, dtype: str, small: bool = True) -> boo
                 if r.wrong > wrong or (r.over and r.max_ulp > 2 * usual):
                     return True
     return False
+
+
+def called(held: Held, subject: Subject, output: str, batch: Batch, dtype: str) -> Array:
+    """What a kernel gives on a batch as an audit calls it: as it is, and among many."""
+    return np.concatenate([held.call(subject, output, b, dtype, "fast") for b in (batch, repeated(batch)[0])])
 
 
 @functools.cache
@@ -163,7 +169,7 @@ def sound_of(unit: str) -> Held:
 @functools.cache
 def sound_outputs(unit: str, dtype: str, small: bool) -> list[dict[str, list[Array]]]:
     """What the kernel as it is generated gives on the batches of each part of an audit, by output."""
-    return [{output: [sound_of(unit).call(part.subject, output, b, dtype, "fast") for b in part.batches]
+    return [{output: [called(sound_of(unit), part.subject, output, b, dtype) for b in part.batches]
              for output in part.subject.outputs if kind_of(output) != "hessian"}
             for part in exams(unit, dtype, small)]
 

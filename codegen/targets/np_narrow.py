@@ -1,15 +1,18 @@
 """Which functions of an elementwise kernel may be computed by NumPy's own float32 loops.
 
 These loops are two to nine times as fast as those of float64, and less exact: what each was seen to lose, on
-machines with and without vectors, is in `LOSES`. A function is left to them where the promise of
-the fast tier still holds for every output that reads it: at points that seek trouble, its value is
-moved by what the loop may lose, and what that does to the outputs is added to their own error.
+machines with and without vectors, stands in `np_loops.json`, which `bench/numpy_loops.py` measures. A function is left
+to them where the promise of the fast tier still holds for every output that reads it: at points that seek trouble, its
+value is moved by what the loop may lose there, and what that does to the outputs is added to their own error.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from lossmith.codegen.kernel import Elementwise, Input, Program
@@ -18,15 +21,14 @@ from lossmith.derivations.domains import Domain, inside, parse_domain
 from lossmith.derivations.evaluate import Evaluator
 from lossmith.derivations.loss import Argument
 from lossmith.derivations.terms import Term, add, replace, var, walk
-from lossmith.derivations.ulp import FORMATS, Doubles, ulp_of
+from lossmith.derivations.ulp import FORMATS, Array, Doubles, ulp_of
 
-# How far values were seen to be off with NumPy 2.4, at the worst of AVX-512, AVX2 and SSE, rounded up: in units of
-# 2^-23 of the value, and in ulps. Not in it: what is not better everywhere (sine and cosine of large arguments, pow).
-LOSES: Mapping[str, tuple[float, float]] = {
-    "exp": (1.75, 2.5), "expm1": (1.7, 2.5), "log": (2.3, 3.8), "log1p": (1.6, 1.9), "sinh": (1.2, 1.9),
-    "cosh": (1.75, 2.5), "tanh": (1.4, 2.2), "exp2": (1.95, 2.9), "log2": (1.15, 2.0), "asinh": (1.1, 1.7),
-    "atan": (1.5, 2.1), "atanh": (1.1, 1.8),
+# Not among them: what is not better everywhere (sine and cosine of large arguments, pow).
+LOOPS: Mapping[str, str] = {
+    "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
+    "exp2": "exp2", "log2": "log2", "asinh": "arcsinh", "atan": "arctan", "atanh": "arctanh",
 }
+LOWEST, HIGHEST, EIGHTHS = -11, 6, 8  # binades that are told apart, those beyond with the outermost; parts of each
 FIRST, SECOND = 4.0, 6.0  # ulps that the fast tier promises: loss and gradient; second derivatives
 COUNT = 1500  # points
 WIDEST = 64  # functions of one kernel that are asked after: each costs an evaluation of all of it
@@ -53,10 +55,10 @@ def _expanded(program: Program) -> tuple[dict[Term, Term], dict[str, Term]]:
     whole: dict[Term, Term] = {}
     found: dict[Term, Term] = {}
     for let in program.lets:
-        found |= {t: replace(t, whole) for t in walk(let.term) if t.op in LOSES}
+        found |= {t: replace(t, whole) for t in walk(let.term) if t.op in LOOPS}
         whole[var(let.name)] = replace(let.term, whole)
     for term in program.outputs.values():
-        found |= {t: replace(t, whole) for t in walk(term) if t.op in LOSES}
+        found |= {t: replace(t, whole) for t in walk(term) if t.op in LOOPS}
     return found, {name: replace(t, whole) for name, t in program.outputs.items()}
 
 
@@ -131,9 +133,24 @@ def _argument(given: Input) -> Argument:
 
 def _beyond_rounding(function: Term, value: Doubles) -> Doubles:
     """By how much a loop may be further off than correct rounding, which the form's own error has in it."""
-    relative, ulps = LOSES[function.op]
-    unit = ulp_of(value, F32)
-    return np.minimum(np.maximum((relative - 0.25) * F32.eps * np.abs(value), unit), (ulps - 0.5) * unit)
+    lost = np.array(losses(function.op))[bins(value)[0]]
+    return np.asarray(np.maximum(lost - 0.5, 0.0) * ulp_of(value, F32))
+
+
+@cache
+def losses(name: str) -> tuple[float, ...]:
+    """How many ulps a function's loop was seen to lose, for each of the `bins`."""
+    table = json.loads(Path(__file__).with_name("np_loops.json").read_text(encoding="utf-8"))
+    return tuple(float(v) for v in table[name])
+
+
+def bins(values: Doubles) -> tuple[Array, int]:
+    """Where each value lies, by its sign, binade and eighth of that; and how many such places there are."""
+    fraction, exponent = np.frexp(np.where(np.isfinite(values), np.abs(values), 1.0))
+    binade = np.clip(exponent - 1, LOWEST, HIGHEST) - LOWEST
+    eighth = np.clip((2 * fraction - 1) * EIGHTHS, 0, EIGHTHS - 1).astype(np.int64)
+    size = (HIGHEST - LOWEST + 1) * EIGHTHS
+    return np.signbit(values) * size + binade * EIGHTHS + eighth, 2 * size
 
 
 def _within(domain: Domain, held: Doubles, values: Doubles) -> Doubles:
