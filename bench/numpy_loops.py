@@ -3,10 +3,10 @@
     python bench/numpy_loops.py            the table, on this machine with and without its vectors; two minutes
     python bench/numpy_loops.py --check    only whether something is off by more than the table says
 
-Each function of one argument is computed at numbers of float32 in even steps of their bits, and held against the same in
-float64. An error counts in the eighth of a binade in which the exact value lies, by its sign; of values beyond the binades
-that are told apart, the outermost counts. What NumPy computes depends on the processor: the largest error with all vectors
-that the machine has, without AVX-512 and without AVX2 is kept, rounded up to a tenth.
+Each function of one argument is computed at numbers of float32 in even steps of their bits, and held against the same
+in float64. An error counts in the eighth of a binade in which the exact value lies, by its sign; of values beyond the
+binades that are told apart, the outermost counts. What NumPy computes depends on the processor: the largest error with
+all vectors that the machine has, without AVX-512 and without AVX2 is kept, rounded up to a tenth.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def main() -> int:
     for name, values in table.items():
         print(f"{name:6} at most {max(values):.1f} ulp; between 1/8 and 8 {max(values[i] for i in middle()):.1f}")
     if given.check:
-        beyond = {name for name, values in table.items() if any(v > s for v, s in zip(values, losses(name), strict=True))}
+        pairs = {name: zip(values, losses(name), strict=True) for name, values in table.items()}
+        beyond = {name for name, both in pairs.items() if any(v > known for v, known in both)}
         print(f"beyond the table: {', '.join(sorted(beyond)) or 'nothing'}")
         return bool(beyond)
     TABLE.write_text("{\n" + ",\n".join(f"{json.dumps(n)}: {json.dumps(v)}" for n, v in table.items()) + "\n}\n")
