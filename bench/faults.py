@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 from lossmith.audit.adapters import kernel_arrays, kind_of, widened
-from lossmith.audit.evidence import repeated
+from lossmith.audit.evidence import MANY, repeated
 from lossmith.audit.run import Exam, exam
 from lossmith.audit.samples import HARD, Batch
 from lossmith.audit.subject import Subject, load
@@ -79,14 +79,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Held:
-    """A module as the audit calls it: a kernel with a fault, or without."""
+    """A module as the audit calls it: a kernel with a fault, or without. block: the elements of a piece, where that is
+    not what the module says itself; many of such pieces take too long."""
 
     module: ModuleType
+    block: int | None = None
     name: str = "np"
     tiers: tuple[str, ...] = ("fast", "accurate")
 
     def offers(self, subject: Subject, output: str, batch: Batch, dtype: str = "float32", tier: str = "fast") -> bool:
-        return kind_of(output) != "hessian"
+        return kind_of(output) != "hessian" and (self.block is None or batch.count * (batch.classes or 1) < MANY)
 
     def call(self, subject: Subject, output: str, batch: Batch, dtype: str, tier: str) -> Array:
         options: dict[str, Any] = {"tier": tier, **batch.parameters}
@@ -119,7 +121,7 @@ def block_of(unit: str) -> int | None:
 
 def judged(fault: Fault) -> Outcome:
     """Whether the audit finds a fault; of one that it does not find, whether it makes a difference at all."""
-    held = Held(fault.module(block_of(fault.unit)))
+    held = Held(fault.module(block_of(fault.unit)), block_of(fault.unit))
     said = functools.partial(Outcome, fault.unit, fault.kind, fault.function, fault.change)
     try:
         for small in (True, False):  # most are found on a few points; the rest is for the audit as it is by default
@@ -158,12 +160,14 @@ def found_by_audit(held: Held, unit: str, dtype: str, small: bool = True) -> boo
 
 def called(held: Held, subject: Subject, output: str, batch: Batch, dtype: str) -> Array:
     """What a kernel gives on a batch as an audit calls it: as it is, and among many."""
-    return np.concatenate([held.call(subject, output, b, dtype, "fast") for b in (batch, repeated(batch)[0])])
+    batches = (batch, repeated(batch)[0])
+    return np.concatenate([held.call(subject, output, b, dtype, "fast") for b in batches
+                           if held.offers(subject, output, b)])
 
 
 @functools.cache
 def sound_of(unit: str) -> Held:
-    return Held(module_of(source_of(unit), unit, block_of(unit)))
+    return Held(module_of(source_of(unit), unit, block_of(unit)), block_of(unit))
 
 
 @functools.cache

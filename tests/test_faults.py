@@ -43,7 +43,7 @@ def test_one_expression_is_changed_and_the_text_is_put_back() -> None:
 
 @pytest.mark.parametrize("unit", QUICK)
 def test_a_kernel_without_a_fault_is_found_sound(unit: str) -> None:
-    held = faults.Held(kernels.module_of(kernels.source_of(unit), unit, faults.block_of(unit)))
+    held = faults.sound_of(unit)
     for dtype in faults.FORMATS_TRIED:
         assert not faults.found_by_audit(held, unit, dtype)
     assert faults.effect(held, unit, "float64") == faults.Effect()
