@@ -14,7 +14,7 @@ from lossmith.audit.samples import Batch
 from lossmith.audit.subject import Subject
 from lossmith.derivations.ulp import FORMATS, Array, Doubles, Format, error, round_array
 
-MANY = 70_000  # numbers at once: by then functions have split their work, or gone another way about it
+MANY = 1 << 16  # numbers at once: by then functions have split their work, or gone another way about it
 FAILS = (Misbehaved, Unavailable, RuntimeError, ValueError, TypeError)
 
 

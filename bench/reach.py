@@ -36,7 +36,7 @@ from lossmith.derivations.terms import Term, const, leaves, mul, name_of, replac
 
 WRITTEN = Path(__file__).resolve().parent.parent / "tests" / "data" / "reached.json"
 SECONDS = 60
-LETTERS = dict(zip("abcdefgh", "xyzwpqrs"))
+LETTERS = dict(zip("abcdefghv", "xyzwpqrsu"))
 KINDS = ("answered", "good", "tried")
 
 

@@ -44,6 +44,7 @@ FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh"})
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "neg", "pow"})
 WITHIN = ARITHMETIC | FUNCTIONS | {"abs", "max", "min", "sqrt"}  # what is done in float64
 FREE = frozenset({"neg", "abs", "max", "min"})  # these do not round
+SPELLED = frozenset({"precise", "wide"})  # these hold a formula
 MOST_NODES, MOST_LEAVES = 30, 6
 F32 = FORMATS["float32"]
 Columns = Mapping[str, Doubles]
@@ -221,7 +222,7 @@ def _price(term: Term) -> float:
     def of(t: Term) -> float:
         return COSTS.get(t.op, FUNCTION_COST)
 
-    return sum(WIDE * sum(map(of, walk(spelled(t)))) if t.op == "precise" else of(t) for t in walk(term))
+    return sum(WIDE * sum(map(of, walk(spelled(t)))) if t.op in SPELLED else of(t) for t in walk(term))
 
 
 def _finer(term: Term, ways: Sequence[frozenset[str]]) -> Iterator[tuple[Term, Term]]:
@@ -285,9 +286,9 @@ def _wide(term: Term, way: frozenset[str]) -> Term | None:
     rounding = sum(t.op not in FREE for t in inside)
     if rounding < 2 or len(inside) > MOST_NODES or not 0 < len(leaves) <= MOST_LEAVES:
         return None
-    if any(t.op == "precise" or t.sort == "truth" for t in inside) or any(t.sort == "truth" for t in leaves):
+    if any(t.op in SPELLED or t.sort == "truth" for t in inside) or any(t.sort == "truth" for t in leaves):
         return None
-    return node("precise", tuple(leaves), _written(term, leaves))
+    return node("wide", tuple(leaves), _written(term, leaves))
 
 
 def _whole_power(t: Term) -> bool:

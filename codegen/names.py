@@ -11,6 +11,7 @@ LONGEST = 28
 _WORDS = {
     "add": "total", "sub": "difference", "mul": "product", "div": "ratio", "neg": "minus", "pow": "power",
     "max": "larger", "min": "smaller", "absorb": "product", "where": "choice", "exp_diff": "decay", "precise": "value",
+    "wide": "value",
 }
 _JOINED = {"add": "plus", "sub": "minus", "mul": "times", "div": "over", "absorb": "times", "max": "or", "min": "and"}
 

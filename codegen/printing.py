@@ -7,11 +7,13 @@ by the target's own function.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lossmith.derivations.terms import LEAVES, MACHINE, Term
 
+LONGEST = 96  # characters of a call on a line
 ATOM = 9  # the binding strength of a name, a literal, a call
 
 
@@ -32,6 +34,14 @@ def infix(sign: str, level: int, tight_left: bool = False) -> Form:
     """A binary operator that groups to the left: `a - (b - c)` keeps its brackets, and so does
     `a + (b + c)`, because association is part of a stable form."""
     return Form(f"{{0}} {sign} {{1}}", level, (level + tight_left, level + 1))
+
+
+def on_lines(text: str) -> str:
+    """A call that is too long for a line, cut at its blanks."""
+    if len(text) <= LONGEST:
+        return text
+    return "\n".join(textwrap.wrap(text, LONGEST, subsequent_indent=" " * 8, break_long_words=False,
+                                   break_on_hyphens=False))
 
 
 def call(name: str, arity: int = 1) -> Form:

@@ -156,7 +156,7 @@ ANCHORED = Arithmetic(anchored.OPERATIONS, anchored.exactly, _input_anchored, la
                       anchored.union, anchored.NAN)
 
 LEAF = frozenset({"const", "pi", "var", "row", "label", "position", "count"})
-STRUCTURAL = frozenset({"where", "at", "onehot", "precise"})
+STRUCTURAL = frozenset({"where", "at", "onehot", "precise", "wide"})
 for _kind in (BALLS, ANCHORED):
     _lacking = sorted(set(OPS) - set(_kind.operations) - LEAF - STRUCTURAL)
     if _lacking:
@@ -257,7 +257,7 @@ def _step(t: Term, place: Mapping[int, int], kind: Arithmetic) -> Step:
         return _leaf(t, kind)
     if t.op in _REDUCERS:
         return _reducer(t.op, places, rows, kind)
-    if t.op == "precise":
+    if t.op in ("precise", "wide"):
         return _lifted(lambda *args: compute(t, args, kind.operations, kind.exact, kind.pi), places, rows)
     if t.op == "where":
         return _lifted(_chooser(kind), places, rows)

@@ -210,6 +210,9 @@ class Evaluator:
         found = compute(t, [(a, np.zeros_like(a)) for a in args], _IN_PAIRS, split, lambda: special.PI)
         return self._round(special.value(found) if isinstance(found, tuple) else found)
 
+    def _wide(self, t: Term) -> Array:
+        return self._round(in_float64(t, self._aligned(t)))
+
     def _exp_diff(self, t: Term) -> Array:
         return self._exp_diff_of(*self._aligned(t))
 
@@ -228,6 +231,7 @@ _OWN: Mapping[str, Callable[[Evaluator, Term], Array]] = {
     "label": Evaluator._label, "position": Evaluator._position, "count": Evaluator._count,
     "onehot": Evaluator._onehot, "at": Evaluator._at, "sum": Evaluator._sum, "peak": Evaluator._peak,
     "rest": Evaluator._rest, "lse": Evaluator._lse, "exp_diff": Evaluator._exp_diff, "precise": Evaluator._precise,
+    "wide": Evaluator._wide,
 }
 _lacking = sorted(set(OPS) - {*SIMPLE, *LOGICAL, *_OWN, "where"})
 if _lacking:

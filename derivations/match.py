@@ -3,7 +3,7 @@
 Terms keep the association that their author gave them; it is the matcher that flattens. A pattern
 of n summands (factors) matches any n of the summands (factors) of a term, and what it leaves out
 stays in its order, followed by the result. In a pattern the letters n, m and k stand for rational
-numbers, every other name for any term.
+numbers, v for what is none, every other name for any term.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lossmith.derivations.terms import COMMUTATIVE, ONE, ZERO, Term, is_const, k
 
 Bindings = Mapping[str, Term]
 Signed = tuple[int, Term]  # +1: a summand or a factor; -1: subtracted, or in the denominator
-CONSTANTS = frozenset("nmk")
+CONSTANTS, VARYING = frozenset("nmk"), "v"
 WIDE = 10  # sums and products of more parts than this are left alone
 GROWN = 40  # a result may be this much larger than three times what it replaces, or as much as its rule is long
 REMEMBERED = 50_000  # nodes whose rewrites are kept
@@ -167,7 +167,7 @@ def _bind(bindings: Bindings, name: str, term: Term) -> Iterator[Bindings]:
     if bound is not None:
         if same(bound, term):
             yield bindings
-    elif name not in CONSTANTS or is_const(term):
+    elif is_const(term) if name in CONSTANTS else not (name == VARYING and is_const(term)):
         yield {**bindings, name: term}
 
 

@@ -301,4 +301,5 @@ def _precise(t: Term, inner: tuple[Term, ...]) -> Term:
 _SPECIAL: Mapping[str, Callable[[Term, tuple[Term, ...]], Term]] = {
     "sub": _difference, "div": _quotient, "pow": _power, "max": _larger, "min": _larger, "where": _choice,
     "clip": _clip, "clip_through": _clip_through, "precise": _precise,
+    "wide": _precise,
 }

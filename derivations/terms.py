@@ -110,6 +110,7 @@ GUARDED = _ops(
     ("gap", 2, "a - b, and 0 where a = b even if both are infinite"),
     ("exp_diff", 2, "exp(a - b), 1 where a = b, with the rounding error of a - b put back"),
     ("precise", -1, "a formula of its arguments, computed in twice the digits and rounded once"),
+    ("wide", -1, "a formula of its arguments, computed in float64 where a kernel computes in less, and rounded once"),
 )
 CHOICE = _ops(
     ("where", 3, "b where a holds, else c"),
@@ -564,10 +565,10 @@ def show(term: Term) -> str:
                                            or t.args[1].op == t.op))
             text = left + sign + right
             return f"({text})" if level < outer else text
-        if t.op == "precise":
+        if t.op in ("precise", "wide"):
             from lossmith.derivations.precise import spelled
 
-            return f"precise({go(spelled(t), 0)})"
+            return f"{t.op}({go(spelled(t), 0)})"
         return f"{t.op}({', '.join(go(a, 0) for a in t.args)})"
 
     return go(term, 0)

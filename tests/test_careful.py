@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from lossmith.codegen.careful import carefully
 from lossmith.codegen.kernel import Bundle, Elementwise, Input
 from lossmith.codegen.lower import share
-from lossmith.codegen.targets import c
+from lossmith.codegen.targets import c, cu
+from lossmith.codegen.targets import np as np_target
+from lossmith.codegen.targets import pt as pt_target
 from lossmith.derivations.evaluate import evaluate
 from lossmith.derivations.parser import parse_formula
 from lossmith.derivations.terms import Term, walk
@@ -48,7 +51,7 @@ def test_what_holds_stays_as_it_is(fmt: str) -> None:
 def test_the_exponential_of_a_sum_keeps_what_rounding_it_takes(fmt: str) -> None:
     given = kernel("exp(-2*(max(x, 0) + log1p(exp(-abs(x)))))")
     found = carefully(given, fmt)
-    assert "exp_diff" in operations(found) and "precise" not in operations(found)
+    assert "exp_diff" in operations(found) and "wide" not in operations(found)
     x = np.linspace(0.1, 40, 4001).astype(np.float32).astype(np.float64)
     exact = np.exp(-2 * (x + np.log1p(np.exp(-x))))
 
@@ -63,8 +66,8 @@ def test_the_exponential_of_a_sum_keeps_what_rounding_it_takes(fmt: str) -> None
 
 def test_what_cancels_beside_a_threshold_is_computed_in_float64_for_float32_alone() -> None:
     given = kernel(BRANCHES)
-    assert "precise" in operations(carefully(given, "float32"))
-    assert "precise" not in operations(carefully(given, "float64"))
+    assert "wide" in operations(carefully(given, "float32"))
+    assert "wide" not in operations(carefully(given, "float64"))
 
 
 def test_the_same_is_chosen_every_time() -> None:
@@ -78,6 +81,23 @@ def test_c_computes_the_fast_tier_so_and_the_accurate_one_as_it_is() -> None:
     in_float = text[text.index("element_loss_f("):text.index("element_loss_d(")]
     in_double = text[text.index("element_loss_d("):text.index("element_loss_p(")]
     assert "(float)(" in in_float and "(double)" in in_float and "_p(" not in in_double
+
+
+@pytest.mark.parametrize("target", [np_target, pt_target, cu])
+def test_other_targets_compute_it_too(target: Any) -> None:
+    """NumPy and PyTorch in float64 where the tensors are float32; CUDA C has pairs where it needs them."""
+    made: Bundle = bundle("made", kernel(BRANCHES), "x", ())
+    text = "".join(r.body for r in target.render(made))
+    assert ("_wide(lambda" in text) == (target is not cu)
+    if target is np_target:
+        space: dict[str, Any] = {}
+        exec(compile(text, "made", "exec"), space)
+        x = np.linspace(-40, 40, 20001).astype(np.float32)
+        y = np.zeros_like(x)
+        wide, got = space["loss"](x.astype(np.float64), y.astype(np.float64)), space["loss"](x, y)
+        known = np.abs(wide) > 0
+        assert got.dtype == np.float32
+        assert (np.abs(got - wide) / np.spacing(np.abs(wide).astype(np.float32)))[known].max() < 4
 
 
 def test_a_scale_that_is_no_power_of_two_is_left_alone() -> None:

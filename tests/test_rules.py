@@ -100,7 +100,8 @@ def test_every_proof_on_file_is_found_again():
 
 def instance(chosen):
     """The rule's own pattern over plain inputs."""
-    values = {"a": var("x"), "b": var("y"), "c": var("z"), "d": var("w"), "n": const(3), "m": const(5), "k": const(7)}
+    values = {"a": var("x"), "b": var("y"), "c": var("z"), "d": var("w"), "n": const(3), "m": const(5), "k": const(7),
+              "v": var("u")}
     return replace(chosen.pattern, {var(name): value for name, value in values.items()})
 
 

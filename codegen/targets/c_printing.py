@@ -11,7 +11,7 @@ from lossmith.codegen.kernel import Let
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
 from lossmith.codegen.specials import value_of
 from lossmith.codegen.targets.cu_printing import PI, hexadecimal, single
-from lossmith.derivations.precise import formula, place
+from lossmith.derivations.precise import formula, place, spelled
 from lossmith.derivations.terms import (
     ARITHMETIC,
     CHOICE,
@@ -62,7 +62,7 @@ def _table(s: str) -> dict[str, Form]:
     functions = {name: call(f"{name}{s}", spec.arity) for name, spec in FUNCTIONS.items()}
     ours = {name: call(f"{named.get(name, name)}{s}", arity) for name, arity in (
         ("max", 2), ("min", 2), ("abs", 1), ("sign", 1), ("sqrt", 1), ("pow", 2), ("absorb", 2), ("gap", 2),
-        ("exp_diff", 2), ("xlogy", 2), ("log1pmx", 1), ("expm1mx", 1), ("precise", 1))}
+        ("exp_diff", 2), ("xlogy", 2), ("log1pmx", 1), ("expm1mx", 1), ("precise", 1), ("wide", 1))}
     logic = {"and": Form("{0} & {1}", 2, (4, 4)), "or": Form("{0} | {1}", 1, (4, 4)),
              "not": Form("!{0}", ATOM, (ATOM,)), "where": call(f"select{s}", 3)}
     if s == PAIR.suffix:
@@ -93,8 +93,10 @@ class CPrinter(Printer):
         if term.op in COMPARISONS and all(_whole(a) for a in term.args):
             text = f"{integer(term.args[0])} {COMPARISONS[term.op]} {integer(term.args[1])}"
             return f"({text})" if outer > 3 else text
-        if term.op == "precise":
+        if term.op == "precise" or (term.op == "wide" and self.arithmetic is FLOAT):
             return self._wide(term, leaf)
+        if term.op == "wide":
+            return self.text(spelled(term), leaf, outer)
         if term.op == "exp" and (term in self.units or not_positive(term.args[0])):
             return f"exp_down{self.arithmetic.suffix}({self.text(term.args[0], leaf)})"
         if term.op == "log1p" and term.args[0] in self.units:
@@ -302,4 +304,4 @@ def operations(terms: Iterable[Term]) -> frozenset[str]:
 
 def _opened(terms: Iterable[Term]) -> list[Term]:
     roots = list(terms)
-    return [*roots, *(formula(t) for t in walk(*roots) if t.op == "precise")]
+    return [*roots, *(formula(t) for t in walk(*roots) if t.op in ("precise", "wide"))]

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
 from lossmith.codegen.specials import value_of
-from lossmith.derivations.precise import formula, place
+from lossmith.derivations.precise import formula, place, spelled
 from lossmith.derivations.terms import FUNCTIONS, Term, is_const, number, walk
 from lossmith.derivations.ulp import FORMATS, round_fraction
 from lossmith.derivations.ulp import split as split_double
@@ -22,7 +22,7 @@ PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459"
 TABLE = {
     **{name: call(name, spec.arity) for name, spec in FUNCTIONS.items()},
     "gamma": call("gamma_function"), "lgamma": call("lgamma_function"),  # in C, gamma is a logarithm too
-    "precise": call("Wide<A>::rounded"),
+    "precise": call("Wide<A>::rounded"), "wide": call(""),
     "add": infix("+", 5), "sub": infix("-", 5), "mul": infix("*", 6), "div": infix("/", 6),
     "neg": Form("-{0}", 7, (7,)), "pow": call("pow", 2), "max": call("larger", 2), "min": call("smaller", 2),
     "abs": call("fabs"), "sign": call("sign"), "sqrt": call("sqrt"),
@@ -51,6 +51,8 @@ class CudaPrinter(Printer):
             return f"({text})" if outer > 3 else text
         if term.op == "precise":
             return f"Wide<A>::rounded({_in_pairs(formula(term), [self.text(a, leaf) for a in term.args])})"
+        if term.op == "wide":  # float32 has pairs for what needs them
+            return self.text(spelled(term), leaf, outer)
         return super().text(term, leaf, outer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lossmith.codegen.careful import carefully
 from lossmith.codegen.kernel import Bundle, Elementwise
 from lossmith.codegen.names import Names
 from lossmith.codegen.targets import np_docs, np_narrow
@@ -28,6 +29,8 @@ from lossmith.derivations.terms import Term, name_of, walk
 def module(bundle: Bundle, constants: Constants) -> Module:
     """The functions and tables of an elementwise unit."""
     kernel = bundle.kernel
+    assert isinstance(kernel, Elementwise)
+    kernel = carefully(kernel, "float32")
     assert isinstance(kernel, Elementwise)
     kernel = shortened(kernel)
     found = derivatives(bundle, list(kernel.program.outputs))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from lossmith.codegen.names import Names
-from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.codegen.printing import ATOM, Form, Printer, call, infix, on_lines
 from lossmith.codegen.specials import in_pairs, pair_functions, value_of
 from lossmith.derivations import special
+from lossmith.derivations.precise import formula, place
 from lossmith.derivations.terms import COMPARISONS, OPS, Term, is_const, node, number, show, var, walk
 
 LETTERS = "abcdef"  # what the arguments of a formula in pairs are called
@@ -40,7 +41,7 @@ TABLE: Mapping[str, Form] = {
     **{name: call(f"_{name}", OPS[name].arity) for name in (*FUNCTIONS, *special.FUNCTIONS)},
     **{name: call(f"_{name}", 2) for name in ("xlogy", "absorb", "gap", "exp_diff")},
     "where": call("_select", 3),
-    "precise": call("_precise"),
+    "precise": call("_precise"), "wide": call("_wide"),
     "lt": _compare("<"), "le": _compare("<="), "gt": _compare(">"), "ge": _compare(">="),
     "eq": _compare("=="), "ne": _compare("!="),
     "and": infix("&", _AND), "or": infix("|", _OR), "not": Form("~{0}", _SIGN, (_SIGN,)),
@@ -51,6 +52,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(special.FUNCTIONS, ()),
     "xlogy": ("log", "absorb"), "where": ("select",), "exp_diff": ("decay",), "decay": ("some_nan",),
     "absorb": ("some_nan",), "gap": ("some_nan",), "vanish": ("some_nan",), "some_nan": (), "select": (), "precise": (),
+    "wide": (),
     "minus_abs": (), "in_double": (), "total": (), "below": ("total",),
     "rest": (), "at": (), "put": (), "positions": (), "narrow": (),
 }
@@ -59,6 +61,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 def helpers_of(terms: Iterable[Term], more: Iterable[str] = ()) -> frozenset[str]:
     """The helpers that printed terms call, and those that these call."""
     every = walk(*terms)
+    every += walk(*(formula(t) for t in every if t.op == "wide"))
     todo = [*(t.op for t in every), *more]
     found = {f"special.{name}" for t in every if t.op == "precise" for name in pair_functions(t)}
     while todo:
@@ -158,6 +161,11 @@ class NumpyPrinter(Printer):
             names = LETTERS[:len(term.args)]
             args = [self._text(a, context, 0) for a in term.args]
             return f"_precise(lambda {', '.join(names)}: {in_pairs(term, names)}, {', '.join(args)})"
+        if term.op == "wide":
+            names = LETTERS[:len(term.args)]
+            args = [self._text(a, context, 0) for a in term.args]
+            inside = self._text(formula(term), Context(lambda t: names[place(t)], context.typed), 0)
+            return on_lines(f"_wide(lambda {', '.join(names)}: {inside}, {', '.join(args)})")
         form = self.table[term.op]
         if term.op == "pow" and is_const(term.args[1], 2):
             form = call("np.square")

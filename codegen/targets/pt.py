@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 from lossmith.codegen import specials
+from lossmith.codegen.careful import carefully
 from lossmith.codegen.kernel import Bundle, Elementwise, Input, Row
 from lossmith.codegen.rendered import Rendered
 from lossmith.codegen.targets.pt_formulas import Formula, curvature_formula, elementwise_formula, row_formula
@@ -139,7 +140,9 @@ def _settings(rows: bool, guarded: bool, parameters: Sequence[str]) -> dict[str,
 
 
 def _elementwise_context(bundle: Bundle, kernel: Elementwise) -> dict[str, Any]:
-    outputs = kernel.program.outputs
+    careful = carefully(kernel, "float32")
+    assert isinstance(careful, Elementwise)
+    kernel, outputs = careful, careful.program.outputs
     tensors = [i.name for i in kernel.inputs if i.kind != "parameter"]
     first = {t: f"gradient_{t}" for t in tensors}
     second = {(a, b): next((n for n in _second_names(a, b) if n in outputs), None) for a in tensors for b in tensors}

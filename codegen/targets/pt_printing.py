@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from lossmith.codegen.printing import ATOM, Form, Printer, call, infix
+from lossmith.codegen.printing import ATOM, Form, Printer, call, infix, on_lines
 from lossmith.codegen.specials import in_pairs
 from lossmith.derivations import special
+from lossmith.derivations.precise import formula, place
 from lossmith.derivations.terms import OPS, Term, const, is_const, make, node, number, rebuild, walk
 
 LETTERS = "abcdef"  # what the arguments of a formula in pairs are called
@@ -50,7 +51,7 @@ TABLE: Mapping[str, Form] = {
     "gap": call("_gap", 2),
     "exp_diff": call("_exp_diff", 2),
     "where": call("torch.where", 3),
-    "precise": call("_precise"),
+    "precise": call("_precise"), "wide": call("_wide"),
     "lt": _compare("<"),
     "le": _compare("<="),
     "gt": _compare(">"),
@@ -64,7 +65,7 @@ TABLE: Mapping[str, Form] = {
 # Functions of two arguments that take no plain numbers.
 _OF_TENSORS = frozenset({"exp_diff", "atan2"})
 # What each helper of the templates is for is said there; here, which of them need which others.
-HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sinh", "cosh", "sign", "log1pmx", "expm1mx", "precise",
+HELPERS = ("absorb", "gap", "exp_diff", "log1p", "sinh", "cosh", "sign", "log1pmx", "expm1mx", "precise", "wide",
            *SPECIAL, *IN_PAIRS)
 
 
@@ -87,6 +88,10 @@ class TorchPrinter(Printer):
         if term.op == "precise":
             names, args = LETTERS[:len(term.args)], [self.text(a, leaf) for a in term.args]
             return f"_precise(lambda {', '.join(names)}: {in_pairs(term, names)}, {', '.join(args)})"
+        if term.op == "wide":
+            names, args = LETTERS[:len(term.args)], [self.text(a, leaf) for a in term.args]
+            inside = self.text(formula(term), lambda t: names[place(t)] if t.op == "var" else leaf(t))
+            return on_lines(f"_wide(lambda {', '.join(names)}: {inside}, {', '.join(args)})")
         if term.op in _OF_TENSORS and any(is_const(a) for a in term.args):
             written = (self.tensor(leaf(a)) if is_const(a) else self.text(a, leaf) for a in term.args)
             return self.table[term.op].text.format(*written)

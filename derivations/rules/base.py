@@ -1,7 +1,7 @@
 """What a rule is: two sides, a side condition and a reason; and the text in which rules are written.
 
-In a rule's text the letters n, m and k stand for rational numbers and every other name for any
-term. Square brackets around a part of the right side mean: collected, where that is shorter.
+In a rule's text the letters n, m and k stand for rational numbers, v for any term that is none, every other name for
+any term. Square brackets around a part of the right side mean: collected, where that is shorter.
 """
 
 from __future__ import annotations

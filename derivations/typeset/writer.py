@@ -210,7 +210,7 @@ _TABLE: Mapping[str, Write] = {
     "neg": lambda w, t, s: w.style.negative(w.piece(t.args[0], s)),
     "abs": lambda w, t, s: w.style.absolute(w.piece(t.args[0], s)),
     "sqrt": lambda w, t, s: w.style.root(w.piece(t.args[0], s)),
-    "exp": _exp, "exp_diff": _exp_diff, "precise": lambda w, t, s: w.piece(spelled(t), s),
+    "exp": _exp, "exp_diff": _exp_diff, **dict.fromkeys(("precise", "wide"), lambda w, t, s: w.piece(spelled(t), s)),
     "xlogy": _xlogy, "where": _where,
     **dict.fromkeys(sorted(CALLS), _call), **dict.fromkeys(sorted(COMPARISONS), _relation), "and": _both, "or": _both,
     "not": lambda w, t, s: w.style.negation(w.piece(t.args[0], s)),
