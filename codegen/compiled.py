@@ -345,7 +345,7 @@ class Compiled:
 
     def call(self, unit: str, entry: str, arrays: Mapping[str, Any], dtype: str = "f32", tier: str = "fast",
              out: Mapping[str, Array] | None = None, threads: int = 0) -> dict[str, Array]:
-        """One entry (`loss`, `gradient`, `loss_gradient`, `gradient_hessian`); its outputs by name.
+        """One entry (`loss`, `gradient`, `loss_gradient`, `gradient_hessian`, `loss_gradient_times`); outputs by name.
 
         arrays: inputs by name. Elementwise: any shapes that broadcast. Rows: row inputs (..., classes), the
         others (...); labels are integers; parameters are numbers. Inputs that are not contiguous or of another
